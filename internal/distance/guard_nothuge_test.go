@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package distance
+
+func adviseHuge([]byte) {}
