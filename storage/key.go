@@ -1,0 +1,207 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Kinds: the first byte of every key. 'a' (aliases) and 'j' (import jobs) are reserved.
+const (
+	kindMeta       = 'm'
+	kindCollection = 'c'
+	kindItem       = 'i'
+	kindProfile    = 'p'
+	kindLog        = 'l'
+	kindSnapshot   = 's'
+)
+
+// Sub-kinds of snapshot keys, after the generation. 'h' < 's', so that the header comes first.
+const (
+	snapshotHeaderByte = 'h'
+	snapshotSlabByte   = 's'
+)
+
+const (
+	// prefixLen is the length of kind, collection and release.
+	prefixLen = 1 + 4 + 4
+	// MaxIDBytes bounds item and user ids. They may be any bytes; at least one.
+	MaxIDBytes = 4096
+	// MaxNameBytes bounds collection names.
+	MaxNameBytes = 1024
+	// MaxSectionBytes bounds the name of a snapshot section.
+	MaxSectionBytes = 64
+)
+
+// logHeadLSN is the LSN under which the log's start is kept; real LSNs start at 1.
+const logHeadLSN = 0
+
+// Fixed keys.
+const (
+	formatKey      = "m/format"
+	collectionsKey = "m/collections"
+)
+
+func collectionKey(id uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{kindCollection}, id)
+}
+
+// appendPrefix appends kind, collection and release.
+func appendPrefix(dst []byte, kind byte, collection, release uint32) []byte {
+	dst = append(dst, kind)
+	dst = binary.BigEndian.AppendUint32(dst, collection)
+	return binary.BigEndian.AppendUint32(dst, release)
+}
+
+// rowKey is the key of an item or a profile.
+func rowKey(kind byte, collection, release uint32, id string) []byte {
+	return append(appendPrefix(make([]byte, 0, prefixLen+len(id)), kind, collection, release), id...)
+}
+
+func logKey(collection, release uint32, lsn uint64) []byte {
+	k := appendPrefix(make([]byte, 0, prefixLen+8), kindLog, collection, release)
+	return binary.BigEndian.AppendUint64(k, lsn)
+}
+
+// snapshotKey is the prefix of every key of one generation.
+func snapshotKey(collection, release uint32, gen uint64) []byte {
+	k := appendPrefix(make([]byte, 0, prefixLen+8+1), kindSnapshot, collection, release)
+	return binary.BigEndian.AppendUint64(k, gen)
+}
+
+func snapshotHeaderKey(collection, release uint32, gen uint64) []byte {
+	return append(snapshotKey(collection, release, gen), snapshotHeaderByte)
+}
+
+// slabKey orders the slabs of a generation by section length, section name and number. The length byte keeps
+// a name that is a prefix of another one from interleaving with it.
+func slabKey(collection, release uint32, gen uint64, section string, n uint32) []byte {
+	k := append(snapshotKey(collection, release, gen), snapshotSlabByte, byte(len(section)))
+	k = append(k, section...)
+	return binary.BigEndian.AppendUint32(k, n)
+}
+
+// keySpan returns the half-open range of all keys that start with prefix.
+func keySpan(prefix []byte) (start, end []byte) {
+	end = bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] != math.MaxUint8 {
+			end[i]++
+			return prefix, end[:i+1]
+		}
+	}
+	return prefix, nil
+}
+
+// collectionSpans returns the ranges of every row of one collection over all its releases; its catalog row is
+// not among them.
+func collectionSpans(id uint32) [][2][]byte {
+	var spans [][2][]byte
+	for _, kind := range []byte{kindItem, kindLog, kindProfile, kindSnapshot} {
+		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
+		spans = append(spans, [2][]byte{start, end})
+	}
+	return spans
+}
+
+// parsedKey is a key taken apart. Which fields are set follows from kind.
+type parsedKey struct {
+	kind                byte
+	collection, release uint32
+	id                  []byte // item, profile
+	lsn                 uint64 // log
+	gen                 uint64 // snapshot
+	header              bool   // snapshot header
+	section             []byte // slab
+	slab                uint32 // slab
+	name                []byte // meta: the whole key
+}
+
+// parseKey takes a key apart. It allocates nothing and returns slices of key. ok is false for any key that
+// this package cannot have written.
+func parseKey(key []byte) (k parsedKey, ok bool) {
+	if len(key) == 0 {
+		return k, false
+	}
+	k.kind = key[0]
+	switch k.kind {
+	case kindMeta:
+		k.name = key
+		return k, string(key) == formatKey || string(key) == collectionsKey
+	case kindCollection:
+		if len(key) != 5 {
+			return k, false
+		}
+		k.collection = binary.BigEndian.Uint32(key[1:])
+		return k, true
+	}
+	if len(key) < prefixLen {
+		return k, false
+	}
+	k.collection = binary.BigEndian.Uint32(key[1:])
+	k.release = binary.BigEndian.Uint32(key[5:])
+	rest := key[prefixLen:]
+	switch k.kind {
+	case kindItem, kindProfile:
+		k.id = rest
+		return k, len(rest) >= 1 && len(rest) <= MaxIDBytes
+	case kindLog:
+		if len(rest) != 8 {
+			return k, false
+		}
+		k.lsn = binary.BigEndian.Uint64(rest)
+		return k, true
+	case kindSnapshot:
+		return parseSnapshotKey(k, rest)
+	}
+	return k, false
+}
+
+func parseSnapshotKey(k parsedKey, rest []byte) (parsedKey, bool) {
+	if len(rest) < 9 {
+		return k, false
+	}
+	k.gen = binary.BigEndian.Uint64(rest)
+	switch rest[8] {
+	case snapshotHeaderByte:
+		k.header = true
+		return k, len(rest) == 9
+	case snapshotSlabByte:
+		rest = rest[9:]
+		if len(rest) < 1 {
+			return k, false
+		}
+		n := int(rest[0])
+		if n < 1 || n > MaxSectionBytes || len(rest) != 1+n+4 {
+			return k, false
+		}
+		k.section = rest[1 : 1+n]
+		k.slab = binary.BigEndian.Uint32(rest[1+n:])
+		return k, true
+	}
+	return k, false
+}
+
+// formatKeyForPeople renders a key in the notation of docs/formats/store.md.
+func formatKeyForPeople(key []byte) string {
+	k, ok := parseKey(key)
+	if !ok {
+		return fmt.Sprintf("unknown key %x", key)
+	}
+	switch k.kind {
+	case kindMeta:
+		return string(k.name)
+	case kindCollection:
+		return fmt.Sprintf("c/%d", k.collection)
+	case kindLog:
+		return fmt.Sprintf("l/%d/%d/%d", k.collection, k.release, k.lsn)
+	case kindSnapshot:
+		if k.header {
+			return fmt.Sprintf("s/%d/%d/%d/h", k.collection, k.release, k.gen)
+		}
+		return fmt.Sprintf("s/%d/%d/%d/%s/%d", k.collection, k.release, k.gen, k.section, k.slab)
+	default:
+		return fmt.Sprintf("%c/%d/%d/%q", k.kind, k.collection, k.release, k.id)
+	}
+}
