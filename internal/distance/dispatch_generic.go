@@ -1,3 +1,5 @@
+//go:build !amd64 || race
+
 package distance
 
 // machineTiers returns the tiers this machine can run, the best last.

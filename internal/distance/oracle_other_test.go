@@ -1,3 +1,5 @@
+//go:build !amd64 || race
+
 package distance
 
 // forcedGeneric says that this build has no assembly.
