@@ -385,20 +385,18 @@ func (x *GetIndexStatisticsResponse) GetStatistics() *IndexStatistics {
 type IndexStatistics struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Live items.
-	ItemCount int64 `protobuf:"varint,1,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"`
-	// Stored user profiles.
-	ProfileCount int64 `protobuf:"varint,2,opt,name=profile_count,json=profileCount,proto3" json:"profile_count,omitempty"`
-	// Slots of the index ever used at once (live, retired and free).
+	ItemCount int64 `protobuf:"varint,1,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"` // Number 2 is kept for the count of stored profiles.
+	// Slots of the index ever used: live and retired.
 	SlotCount int64 `protobuf:"varint,3,opt,name=slot_count,json=slotCount,proto3" json:"slot_count,omitempty"`
-	// Slots of deleted or replaced items that are not reused yet.
+	// Slots of deleted or replaced items that wait to be reused.
 	RetiredSlotCount int64 `protobuf:"varint,4,opt,name=retired_slot_count,json=retiredSlotCount,proto3" json:"retired_slot_count,omitempty"`
 	// Highest level of the graph; 0 for a graph of one level or an empty one.
 	MaxLevel int32 `protobuf:"varint,5,opt,name=max_level,json=maxLevel,proto3" json:"max_level,omitempty"`
 	// Mean number of links of a node on level 0.
 	MeanDegree float64 `protobuf:"fixed64,6,opt,name=mean_degree,json=meanDegree,proto3" json:"mean_degree,omitempty"`
-	// Memory of the index divided by live items, in bytes.
+	// index_bytes divided by live items; 0 where there are none.
 	BytesPerVector float64 `protobuf:"fixed64,7,opt,name=bytes_per_vector,json=bytesPerVector,proto3" json:"bytes_per_vector,omitempty"`
-	// Memory of the index, in bytes.
+	// Memory taken by vectors, links, and the table of ids and attributes, in bytes.
 	IndexBytes int64 `protobuf:"varint,8,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
 	// Disk space of the whole store (all collections), in bytes.
 	DiskBytes int64 `protobuf:"varint,9,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
@@ -445,13 +443,6 @@ func (*IndexStatistics) Descriptor() ([]byte, []int) {
 func (x *IndexStatistics) GetItemCount() int64 {
 	if x != nil {
 		return x.ItemCount
-	}
-	return 0
-}
-
-func (x *IndexStatistics) GetProfileCount() int64 {
-	if x != nil {
-		return x.ProfileCount
 	}
 	return 0
 }
@@ -561,11 +552,10 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\x1aGetIndexStatisticsResponse\x129\n" +
 	"\n" +
 	"statistics\x18\x01 \x01(\v2\x19.segue.v1.IndexStatisticsR\n" +
-	"statistics\"\xb9\x03\n" +
+	"statistics\"\x94\x03\n" +
 	"\x0fIndexStatistics\x12\x1d\n" +
 	"\n" +
-	"item_count\x18\x01 \x01(\x03R\titemCount\x12#\n" +
-	"\rprofile_count\x18\x02 \x01(\x03R\fprofileCount\x12\x1d\n" +
+	"item_count\x18\x01 \x01(\x03R\titemCount\x12\x1d\n" +
 	"\n" +
 	"slot_count\x18\x03 \x01(\x03R\tslotCount\x12,\n" +
 	"\x12retired_slot_count\x18\x04 \x01(\x03R\x10retiredSlotCount\x12\x1b\n" +

@@ -90,7 +90,8 @@ func (AttributeType) EnumDescriptor() ([]byte, []int) {
 // AttributeSpec declares one attribute of a collection's schema.
 type AttributeSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the attribute, unique in the schema. Required.
+	// Name of the attribute, unique in the schema: 1 to 64 letters, digits, `_`, `.` and `-` of ASCII, beginning with a
+	// letter, a digit or `_`. Required.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Type of its values. Required.
 	Type          AttributeType `protobuf:"varint,2,opt,name=type,proto3,enum=segue.v1.AttributeType" json:"type,omitempty"`
@@ -142,8 +143,8 @@ func (x *AttributeSpec) GetType() AttributeType {
 	return AttributeType_ATTRIBUTE_TYPE_UNSPECIFIED
 }
 
-// AttributeValue is the value of one attribute of one item. Its kind must be the one that the collection's schema
-// declares for the attribute (else INVALID_ARGUMENT with reason ATTRIBUTE_TYPE_MISMATCH).
+// AttributeValue is the value of one attribute of one item. Where the collection has a schema, the kind must be the
+// one that it declares for the attribute (else INVALID_ARGUMENT with reason ATTRIBUTE_TYPE_MISMATCH).
 type AttributeValue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one kind is set; none is INVALID_ARGUMENT with reason FIELD_REQUIRED.

@@ -83,13 +83,15 @@ func (Metric) EnumDescriptor() ([]byte, []int) {
 // Collection is a named set of items (and user profiles) with one dimension, one metric and one attribute schema.
 type Collection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the collection: unique on the server, ASCII letters, digits, `-` and `_`. Required. Immutable.
+	// Name of the collection, unique on the server: 1 to 64 letters, digits, `_`, `.` and `-` of ASCII, beginning with a
+	// letter, a digit or `_`. Required. Immutable.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// How many numbers a vector has, 1 to 4096. Required. Immutable.
 	Dimension int32 `protobuf:"varint,2,opt,name=dimension,proto3" json:"dimension,omitempty"`
 	// How vectors are compared. Required. Immutable.
 	Metric Metric `protobuf:"varint,3,opt,name=metric,proto3,enum=segue.v1.Metric" json:"metric,omitempty"`
-	// The attributes that items may have, in any order; answered in ascending order of name.
+	// Schema: the attributes that items may have, at most 64, in any order; answered in ascending order of name. Empty
+	// means no schema: items may have any attributes of any type. Immutable.
 	Attributes []*AttributeSpec `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// How the index is built. Optional: absent or zero fields get defaults, and the answer shows them.
 	IndexConfig *IndexConfig `protobuf:"bytes,5,opt,name=index_config,json=indexConfig,proto3" json:"index_config,omitempty"` // Numbers 6 to 9 are kept for further configuration (quantization, aliases, embedding version).
@@ -192,10 +194,10 @@ func (x *Collection) GetRevision() int64 {
 // IndexConfig holds the parameters of the HNSW graph (Malkov and Yashunin, 2018).
 type IndexConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// M: how many links a node keeps on each level above 0; twice as many on level 0. 0 means 16. More links: better
-	// recall on hard data, more memory (8 bytes a link and item), slower writes.
+	// M: how many links a node keeps on each level above 0; twice as many on level 0. 4 to 64; 0 means 16. More links:
+	// better recall on hard data, more memory (about 8 bytes an item for each), slower writes.
 	M int32 `protobuf:"varint,1,opt,name=m,proto3" json:"m,omitempty"`
-	// efConstruction: beam width while linking a new item. 0 means 100. Wider: a better graph, slower writes.
+	// efConstruction: beam width while linking a new item. m to 2,000; 0 means 100. Wider: a better graph, slower writes.
 	EfConstruction int32 `protobuf:"varint,2,opt,name=ef_construction,json=efConstruction,proto3" json:"ef_construction,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

@@ -208,8 +208,8 @@ func (x *GetCollectionResponse) GetCollection() *Collection {
 // ListCollectionsRequest asks for one page of collections.
 type ListCollectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many collections to return at most, 0 to 1,000; 0 means 100. Only an empty next_page_token says that a page
-	// is the last.
+	// How many collections to return at most; 0 means 100, and more than 1,000 means 1,000. Only an empty
+	// next_page_token says that a page is the last.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the page before; empty for the first page. Opaque. Anything else is INVALID_ARGUMENT with
 	// reason INVALID_PAGE_TOKEN.

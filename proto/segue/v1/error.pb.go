@@ -25,12 +25,17 @@ const (
 // google.rpc.ErrorInfo with domain "segue.v1" and, as `reason`, one of these names **without** the prefix
 // `ERROR_REASON_`, for example `DIMENSION_MISMATCH`. Branch on code and reason; the message is for people.
 //
-// INVALID_ARGUMENT also carries a google.rpc.BadRequest: every broken rule found, each with its own reason, the path
-// of the field in the request (`items[3].vector`, counted from 0) and the rule in words. ErrorInfo.reason is that of
-// the first. NOT_FOUND and ALREADY_EXISTS carry a google.rpc.ResourceInfo, UNAVAILABLE a google.rpc.RetryInfo.
+// INVALID_ARGUMENT also carries a google.rpc.BadRequest: the broken rules found, as many as fit 2 KiB and at least
+// one, each with its own reason, the path of the field in the request, and the rule in words. ErrorInfo.reason is that
+// of the first. In paths, positions count from 0 (`items[3].id`), `items[3].vector[7]` is number 7 of a vector in
+// whatever encoding, and `items[3].attributes[title]` is the attribute named `title`.
 //
-// Two kinds of error come from the gRPC library below and have a code only: a message above the server's size limit
-// (RESOURCE_EXHAUSTED) and a method that does not exist (UNIMPLEMENTED).
+// NOT_FOUND and ALREADY_EXISTS carry a google.rpc.ResourceInfo, UNAVAILABLE a google.rpc.RetryInfo. A status never
+// exceeds the 8 KiB of metadata that common clients accept.
+//
+// Some errors come from the gRPC library below and have a code only: a request above the server's size limit
+// (RESOURCE_EXHAUSTED), a method that does not exist (UNIMPLEMENTED), a string that is not UTF-8 (INTERNAL), a server
+// that cannot be reached or closes the connection (UNAVAILABLE).
 type ErrorReason int32
 
 const (
@@ -72,8 +77,10 @@ const (
 	ErrorReason_ERROR_REASON_COLLECTION_FULL ErrorReason = 40
 	// RESOURCE_EXHAUSTED: the server holds as many collections as it may.
 	ErrorReason_ERROR_REASON_TOO_MANY_COLLECTIONS ErrorReason = 41
-	// RESOURCE_EXHAUSTED: the answer would be larger than the server may send; ask for less at once.
+	// RESOURCE_EXHAUSTED: the answer would be larger than the server may send (32 MiB by default); ask for less at once.
 	ErrorReason_ERROR_REASON_RESPONSE_TOO_LARGE ErrorReason = 42
+	// RESOURCE_EXHAUSTED: the volume of the data directory is nearly full; writes are refused, reads go on.
+	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 43
 	// ABORTED: the same operation is already running on the collection (a snapshot); try again after it.
 	ErrorReason_ERROR_REASON_ALREADY_RUNNING ErrorReason = 50
 	// UNAVAILABLE: the server is starting or stopping; try again, here later or elsewhere now.
@@ -111,6 +118,7 @@ var (
 		40: "ERROR_REASON_COLLECTION_FULL",
 		41: "ERROR_REASON_TOO_MANY_COLLECTIONS",
 		42: "ERROR_REASON_RESPONSE_TOO_LARGE",
+		43: "ERROR_REASON_DISK_FULL",
 		50: "ERROR_REASON_ALREADY_RUNNING",
 		51: "ERROR_REASON_NOT_SERVING",
 		52: "ERROR_REASON_DEADLINE_EXCEEDED",
@@ -139,6 +147,7 @@ var (
 		"ERROR_REASON_COLLECTION_FULL":           40,
 		"ERROR_REASON_TOO_MANY_COLLECTIONS":      41,
 		"ERROR_REASON_RESPONSE_TOO_LARGE":        42,
+		"ERROR_REASON_DISK_FULL":                 43,
 		"ERROR_REASON_ALREADY_RUNNING":           50,
 		"ERROR_REASON_NOT_SERVING":               51,
 		"ERROR_REASON_DEADLINE_EXCEEDED":         52,
@@ -179,7 +188,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\x85\a\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xa1\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -201,7 +210,8 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"&ERROR_REASON_COLLECTION_ALREADY_EXISTS\x10\x1e\x12 \n" +
 	"\x1cERROR_REASON_COLLECTION_FULL\x10(\x12%\n" +
 	"!ERROR_REASON_TOO_MANY_COLLECTIONS\x10)\x12#\n" +
-	"\x1fERROR_REASON_RESPONSE_TOO_LARGE\x10*\x12 \n" +
+	"\x1fERROR_REASON_RESPONSE_TOO_LARGE\x10*\x12\x1a\n" +
+	"\x16ERROR_REASON_DISK_FULL\x10+\x12 \n" +
 	"\x1cERROR_REASON_ALREADY_RUNNING\x102\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_SERVING\x103\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +

@@ -29,8 +29,8 @@ type Item struct {
 	// Embedding, of the collection's dimension. Required on write; on read only where vectors were asked for, and
 	// then with the numbers as they were written (not normalised).
 	Vector *Vector `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`
-	// Attributes by name. Every name must be declared in the collection's schema (else INVALID_ARGUMENT with reason
-	// UNKNOWN_ATTRIBUTE); an attribute of the schema may be absent.
+	// Attributes by name: at most 64, and 16 KiB in all. Where the collection has a schema, every name must be declared
+	// in it (else INVALID_ARGUMENT with reason UNKNOWN_ATTRIBUTE); an attribute of the schema may be absent.
 	Attributes map[string]*AttributeValue `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // Number 4 is kept for an expiry time.
 	// Revision of the write that made this value. Output only: ignored on write.
 	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`

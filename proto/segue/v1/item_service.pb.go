@@ -127,7 +127,7 @@ type BatchUpsertItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// The items, 1 to 1,000, within the server's message size (16 MiB by default).
+	// The items, 1 to 10,000, within the server's message size (16 MiB by default).
 	Items         []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"` // Numbers 3 to 5 are kept for a request id, an update mask and the expected embedding version.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -338,7 +338,7 @@ type BatchGetItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// Ids of the items, 1 to 1,000.
+	// Ids of the items, 1 to 10,000.
 	ItemIds []string `protobuf:"bytes,2,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"` // Number 3 is kept for a read mask.
 	// Whether to return the embeddings. Id, attributes and revision always come.
 	IncludeVectors bool `protobuf:"varint,4,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"`
@@ -400,7 +400,7 @@ func (x *BatchGetItemsRequest) GetIncludeVectors() bool {
 // BatchGetItemsResponse holds the items that exist.
 type BatchGetItemsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The items found, in the order of item_ids.
+	// The items found, in the order of item_ids; an id given twice comes twice.
 	Items []*Item `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// The ids without an item, in the order of item_ids.
 	MissingIds    []string `protobuf:"bytes,2,rep,name=missing_ids,json=missingIds,proto3" json:"missing_ids,omitempty"`
@@ -457,9 +457,9 @@ type ListItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// How many items to return at most, 0 to 1,000; 0 means 100. A page may have fewer, and still not be the last:
-	// only an empty next_page_token says that it is. The server ends a page early at about 3 MiB, so that it fits the
-	// 4 MiB that gRPC clients receive by default.
+	// How many items to return at most; 0 means 100, and more than 1,000 means 1,000. A page may have fewer, and still
+	// not be the last: only an empty next_page_token says that it is. The server ends a page early at about 3 MiB, so
+	// that it fits the 4 MiB that gRPC clients receive by default.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the page before; empty for the first page. Opaque. A token of another method or
 	// collection is INVALID_ARGUMENT with reason INVALID_PAGE_TOKEN. page_size and include_vectors may change from
@@ -690,7 +690,7 @@ type BatchDeleteItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// Ids of the items, 1 to 1,000.
+	// Ids of the items, 1 to 10,000.
 	ItemIds       []string `protobuf:"bytes,2,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -743,9 +743,9 @@ func (x *BatchDeleteItemsRequest) GetItemIds() []string {
 // BatchDeleteItemsResponse acknowledges durable, visible deletes.
 type BatchDeleteItemsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Revision of the last delete, usable as min_revision; the collection's revision if nothing was deleted.
+	// Revision of the last delete, usable as min_revision.
 	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// The ids without an item, in the order of item_ids.
+	// The ids without an item, in the order of item_ids. An id given twice is without an item the second time.
 	MissingIds    []string `protobuf:"bytes,2,rep,name=missing_ids,json=missingIds,proto3" json:"missing_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -127,7 +127,7 @@ type BatchUpsertProfilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// The profiles, 1 to 1,000, within the server's message size (16 MiB by default).
+	// The profiles, 1 to 10,000, within the server's message size (16 MiB by default).
 	Profiles      []*Profile `protobuf:"bytes,2,rep,name=profiles,proto3" json:"profiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

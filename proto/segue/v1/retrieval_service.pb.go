@@ -142,12 +142,13 @@ type NearestNeighborsRequest struct {
 	// Which fields of each neighbor to return beyond item_id, score and distance, which always come. Paths:
 	// `attributes` for all attributes, `attributes.title` for the one named `title`. `item_id`, `score` and `distance`
 	// may be named and change nothing. Empty: none beyond those three. A path that is none of these is
-	// INVALID_ARGUMENT with reason UNKNOWN_PATH; an attribute that the schema does not declare, UNKNOWN_ATTRIBUTE.
+	// INVALID_ARGUMENT with reason UNKNOWN_PATH; where the collection has a schema, an attribute that it does not declare
+	// is INVALID_ARGUMENT with reason UNKNOWN_ATTRIBUTE.
 	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,14,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	// Whether to return each neighbor's embedding. 4 bytes a dimension and neighbor, and a read from the store each.
 	IncludeVectors bool `protobuf:"varint,15,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"` // Number 16 is kept for partial answers at the deadline.
-	// A revision that a write answered with: the search waits until it sees that write (read your writes). 0 means no
-	// wait. A revision that the collection has not reached makes the call wait until its deadline.
+	// A revision that a write of this collection answered with: the search waits until it sees that write (read your
+	// writes). 0 means no wait. A revision that the collection never gave out is INVALID_ARGUMENT with OUT_OF_RANGE.
 	MinRevision   int64 `protobuf:"varint,17,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"` // Numbers 18 and up are kept for the expected embedding version and explanations.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -412,8 +413,8 @@ type isSearchEffort_Effort interface {
 }
 
 type SearchEffort_Ef struct {
-	// Beam width of the graph search, 1 to 100,000; raised to neighbor_count where it is lower. Cost grows about in
-	// proportion.
+	// Beam width of the graph search, 1 to 20,000; raised to neighbor_count where it is lower. Cost grows about in
+	// proportion. Absent: the larger of 64 and 1.5 times neighbor_count.
 	Ef int32 `protobuf:"varint,1,opt,name=ef,proto3,oneof"`
 }
 

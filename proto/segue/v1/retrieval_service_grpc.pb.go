@@ -38,7 +38,7 @@ type RetrievalServiceClient interface {
 	// same bytes. More neighbors asked for than there are: OK with all there are, and search_info.completeness says
 	// COMPLETENESS_EXHAUSTED; never an error.
 	//
-	// Safe to retry. A call without a deadline gets the server's own (30 seconds by default).
+	// Safe to retry.
 	//
 	// Errors: INVALID_ARGUMENT for bad fields (see ErrorReason for each), NOT_FOUND for an unknown collection, item or
 	// user, RESOURCE_EXHAUSTED with RESPONSE_TOO_LARGE when the answer would not fit in a message, DEADLINE_EXCEEDED
@@ -80,7 +80,7 @@ type RetrievalServiceServer interface {
 	// same bytes. More neighbors asked for than there are: OK with all there are, and search_info.completeness says
 	// COMPLETENESS_EXHAUSTED; never an error.
 	//
-	// Safe to retry. A call without a deadline gets the server's own (30 seconds by default).
+	// Safe to retry.
 	//
 	// Errors: INVALID_ARGUMENT for bad fields (see ErrorReason for each), NOT_FOUND for an unknown collection, item or
 	// user, RESOURCE_EXHAUSTED with RESPONSE_TOO_LARGE when the answer would not fit in a message, DEADLINE_EXCEEDED

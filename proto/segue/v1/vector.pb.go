@@ -25,9 +25,9 @@ const (
 // choice. All three mean the same to the server, which keeps 32-bit floats.
 //
 // Every number must be finite (reason VECTOR_NOT_FINITE), the count must be the collection's dimension (reason
-// DIMENSION_MISMATCH), and under METRIC_COSINE at least one number must not be zero (reason ZERO_VECTOR). Vectors
-// need not be normalised: under METRIC_COSINE the server compares directions only and keeps the vector as it was
-// written. Vectors in responses are always in the `floats` encoding.
+// DIMENSION_MISMATCH), the Euclidean norm at most 1e18 (reason OUT_OF_RANGE), and under METRIC_COSINE at least one number
+// must not be zero (reason ZERO_VECTOR). Vectors need not be normalised: under METRIC_COSINE the server compares
+// directions only and keeps the vector as it was written. Vectors in responses are always in the `floats` encoding.
 type Vector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one encoding is set; none is INVALID_ARGUMENT with reason FIELD_REQUIRED.
