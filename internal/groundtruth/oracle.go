@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Metric says how far apart two vectors are.
@@ -153,30 +152,29 @@ func (o *Oracle) TopKAll(ctx context.Context, queries []float32, k, threads int)
 	o.check(queries)
 	n := len(queries) / o.dim
 	out := make([][]Neighbor, n)
-	g, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64 // first query of the next task
+	var workers sync.WaitGroup
 	for range max(1, threads) {
-		g.Go(func() error {
-			for {
+		workers.Go(func() {
+			for ctx.Err() == nil {
 				from := int(next.Add(queriesPerTask)) - queriesPerTask
 				if from >= n {
-					return nil
+					return
 				}
 				to := min(from+queriesPerTask, n)
-				if err := o.scan(ctx, queries[from*o.dim:to*o.dim], k, out[from:to]); err != nil {
-					return err
-				}
+				o.scan(ctx, queries[from*o.dim:to*o.dim], k, out[from:to])
 			}
 		})
 	}
-	if err := g.Wait(); err != nil {
+	workers.Wait()
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// scan fills out[i] for query i, going over the base once.
-func (o *Oracle) scan(ctx context.Context, queries []float32, k int, out [][]Neighbor) error {
+// scan fills out[i] for query i, going over the base once; it stops early when ctx ends.
+func (o *Oracle) scan(ctx context.Context, queries []float32, k int, out [][]Neighbor) {
 	dim := o.dim
 	k = min(k, o.Len())
 	wide := widen(nil, queries)
@@ -187,10 +185,7 @@ func (o *Oracle) scan(ctx context.Context, queries []float32, k int, out [][]Nei
 		queryNorms[i] = math.Sqrt(dot(q, q))
 	}
 	var block []float64
-	for from := 0; from < o.Len() && k > 0; from += rowsPerBlock {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	for from := 0; from < o.Len() && k > 0 && ctx.Err() == nil; from += rowsPerBlock {
 		to := min(from+rowsPerBlock, o.Len())
 		block = widen(block[:0], o.base[from*dim:to*dim])
 		for (len(block)/dim)%4 != 0 { // zero rows fill the last four up
@@ -219,7 +214,6 @@ func (o *Oracle) scan(ctx context.Context, queries []float32, k int, out [][]Nei
 			}
 		}
 	}
-	return nil
 }
 
 // offer inserts n into best, which ascends and keeps at most k.
