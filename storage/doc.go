@@ -29,8 +29,9 @@
 //	i collection release id               item row, the only copy that must be right
 //	p collection release user             profile row
 //	l collection release LSN              log record; LSN 0 holds where the trimmed log starts
-//	s collection release generation h     snapshot header
-//	s collection release generation s section n    slab
+//	s collection release h generation              snapshot header
+//	s collection release s generation section n    slab
+//	w collection release generation    mark: slabs of this generation may exist, its header does not
 //
 // # Invariants
 //
@@ -39,7 +40,8 @@
 //   - One Batch is one Pebble batch: rows and their log records are there together or not at all.
 //   - Per collection and release: the batches enter the write-ahead log in LSN order, so what survives a crash
 //     is a prefix of the LSNs, and it contains every acknowledged one.
-//   - A snapshot generation is visible if and only if its header is; slabs without a header are swept at Open.
+//   - A snapshot generation is visible if and only if its header is; slabs without a header have a
+//     mark and are swept at Open.
 //   - Collection ids are never reused.
 //
 // # Concurrency

@@ -15,12 +15,14 @@ const (
 	kindProfile    = 'p'
 	kindLog        = 'l'
 	kindSnapshot   = 's'
+	kindPending    = 'w'
 )
 
-// Sub-kinds of snapshot keys, after the generation. 'h' < 's', so that the header comes first.
+// Sub-kinds of snapshot keys, before the generation: the headers of a release are a range of their own, so
+// that generations can be listed without touching a slab, which may be damaged.
 const (
-	snapshotHeaderByte = 'h'
-	snapshotSlabByte   = 's'
+	snapshotHeader = 'h'
+	snapshotSlab   = 's'
 )
 
 const (
@@ -64,20 +66,23 @@ func logKey(collection, release uint32, lsn uint64) []byte {
 	return binary.BigEndian.AppendUint64(k, lsn)
 }
 
-// snapshotKey is the prefix of every key of one generation.
-func snapshotKey(collection, release uint32, gen uint64) []byte {
-	k := appendPrefix(make([]byte, 0, prefixLen+8+1), kindSnapshot, collection, release)
+// pendingKey is the key of the mark that slabs of a generation may exist while its header does not. The marks
+// of all collections are one range: Open lists them without touching a slab.
+func pendingKey(collection, release uint32, gen uint64) []byte {
+	k := appendPrefix(make([]byte, 0, prefixLen+8), kindPending, collection, release)
 	return binary.BigEndian.AppendUint64(k, gen)
 }
 
-func snapshotHeaderKey(collection, release uint32, gen uint64) []byte {
-	return append(snapshotKey(collection, release, gen), snapshotHeaderByte)
+// snapshotKey is the key of a header, or the prefix of the slabs of one generation.
+func snapshotKey(collection, release uint32, sub byte, gen uint64) []byte {
+	k := appendPrefix(make([]byte, 0, prefixLen+1+8), kindSnapshot, collection, release)
+	return binary.BigEndian.AppendUint64(append(k, sub), gen)
 }
 
 // slabKey orders the slabs of a generation by section length, section name and number. The length byte keeps
 // a name that is a prefix of another one from interleaving with it.
 func slabKey(collection, release uint32, gen uint64, section string, n uint32) []byte {
-	k := append(snapshotKey(collection, release, gen), snapshotSlabByte, byte(len(section)))
+	k := append(snapshotKey(collection, release, snapshotSlab, gen), byte(len(section)))
 	k = append(k, section...)
 	return binary.BigEndian.AppendUint32(k, n)
 }
@@ -98,7 +103,7 @@ func keySpan(prefix []byte) (start, end []byte) {
 // not among them.
 func collectionSpans(id uint32) [][2][]byte {
 	var spans [][2][]byte
-	for _, kind := range []byte{kindItem, kindLog, kindProfile, kindSnapshot} {
+	for _, kind := range []byte{kindItem, kindLog, kindProfile, kindSnapshot, kindPending} {
 		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
 		spans = append(spans, [2][]byte{start, end})
 	}
@@ -111,8 +116,8 @@ type parsedKey struct {
 	collection, release uint32
 	id                  []byte // item, profile
 	lsn                 uint64 // log
-	gen                 uint64 // snapshot
-	header              bool   // snapshot header
+	gen                 uint64 // snapshot, pending
+	sub                 byte   // snapshot: header or slab
 	section             []byte // slab
 	slab                uint32 // slab
 	name                []byte // meta: the whole key
@@ -152,6 +157,12 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 		}
 		k.lsn = binary.BigEndian.Uint64(rest)
 		return k, true
+	case kindPending:
+		if len(rest) != 8 {
+			return k, false
+		}
+		k.gen = binary.BigEndian.Uint64(rest)
+		return k, true
 	case kindSnapshot:
 		return parseSnapshotKey(k, rest)
 	}
@@ -162,13 +173,12 @@ func parseSnapshotKey(k parsedKey, rest []byte) (parsedKey, bool) {
 	if len(rest) < 9 {
 		return k, false
 	}
-	k.gen = binary.BigEndian.Uint64(rest)
-	switch rest[8] {
-	case snapshotHeaderByte:
-		k.header = true
-		return k, len(rest) == 9
-	case snapshotSlabByte:
-		rest = rest[9:]
+	k.sub, k.gen = rest[0], binary.BigEndian.Uint64(rest[1:])
+	rest = rest[9:]
+	switch k.sub {
+	case snapshotHeader:
+		return k, len(rest) == 0
+	case snapshotSlab:
 		if len(rest) < 1 {
 			return k, false
 		}
@@ -196,11 +206,13 @@ func formatKeyForPeople(key []byte) string {
 		return fmt.Sprintf("c/%d", k.collection)
 	case kindLog:
 		return fmt.Sprintf("l/%d/%d/%d", k.collection, k.release, k.lsn)
+	case kindPending:
+		return fmt.Sprintf("w/%d/%d/%d", k.collection, k.release, k.gen)
 	case kindSnapshot:
-		if k.header {
-			return fmt.Sprintf("s/%d/%d/%d/h", k.collection, k.release, k.gen)
+		if k.sub == snapshotHeader {
+			return fmt.Sprintf("s/%d/%d/h/%d", k.collection, k.release, k.gen)
 		}
-		return fmt.Sprintf("s/%d/%d/%d/%s/%d", k.collection, k.release, k.gen, k.section, k.slab)
+		return fmt.Sprintf("s/%d/%d/s/%d/%q/%d", k.collection, k.release, k.gen, k.section, k.slab)
 	default:
 		return fmt.Sprintf("%c/%d/%d/%q", k.kind, k.collection, k.release, k.id)
 	}

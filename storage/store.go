@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/zstd"
 )
 
 // Store is an open directory. Safe for concurrent use.
@@ -18,6 +19,11 @@ type Store struct {
 	log  *slog.Logger
 	db   *pebble.DB
 	lock *pebble.Lock
+
+	// slabs decodes compressed slabs; safe for concurrent use.
+	slabs *zstd.Decoder
+	// writers is the set of snapshot generations being written.
+	writers writers
 
 	gate  *gate
 	fatal *fatality
@@ -76,6 +82,7 @@ func (s *Store) Close() error {
 		return s.fatal.err
 	}
 	err := s.db.Close()
+	s.slabs.Close()
 	return errors.Join(s.wrap(err), s.lock.Close())
 }
 

@@ -67,6 +67,9 @@ func (s *Store) open() (err error) {
 		if s.db != nil {
 			err = errors.Join(err, s.db.Close())
 		}
+		if s.slabs != nil {
+			s.slabs.Close()
+		}
 		err = errors.Join(err, s.lock.Close())
 	}()
 	desc, err := pebble.Peek(s.dir, s.fs)
@@ -77,6 +80,9 @@ func (s *Store) open() (err error) {
 		return ErrNoStore
 	}
 	if err := s.openPebble(); err != nil {
+		return err
+	}
+	if s.slabs, err = newSlabDecoder(); err != nil {
 		return err
 	}
 	if err := s.checkFormat(); err != nil {
@@ -214,7 +220,7 @@ func (s *Store) sweep() error {
 	if err := s.fs.RemoveAll(s.fs.PathJoin(s.dir, ingestDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return nil
+	return s.sweepPending()
 }
 
 // makeDir creates dir and its missing parents and makes them durable: every directory that got a new entry is
