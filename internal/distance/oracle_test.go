@@ -2,6 +2,7 @@ package distance
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -109,6 +110,13 @@ func oracleDotU7S8(q []int8, r []uint8) (sum int32) {
 		sum += int32(q[i]) * int32(r[i])
 	}
 	return sum
+}
+
+// fuzzRand returns a generator that depends on data alone.
+func fuzzRand(data []byte) *rand.Rand {
+	h := fnv.New64a()
+	h.Write(data)
+	return rand.New(rand.NewPCG(h.Sum64(), 0))
 }
 
 // relativeBound is the error that the package documents for dim components.
