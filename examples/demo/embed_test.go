@@ -79,11 +79,13 @@ func vectors(t *testing.T, name, header string, width int, decode func([]byte) f
 }
 
 func trackVectors(t *testing.T) [][]float32 {
+	t.Helper()
 	return vectors(t, demo.TrackVectors, "{'descr': '<f2', 'fortran_order': False, 'shape': (63468, 64), }", 2,
 		func(b []byte) float32 { return float16.Frombits(binary.LittleEndian.Uint16(b)).Float32() })
 }
 
 func playlistVectors(t *testing.T) [][]float32 {
+	t.Helper()
 	return vectors(t, demo.PlaylistVectors, "{'descr': '<f4', 'fortran_order': False, 'shape': (250, 64), }", 4,
 		func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) })
 }

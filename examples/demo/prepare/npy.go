@@ -22,9 +22,6 @@ type matrix struct {
 	rows, dim int
 }
 
-// row returns row i; it aliases the matrix.
-func (m matrix) row(i int) []float32 { return m.data[i*m.dim : (i+1)*m.dim] }
-
 // readMatrix reads a two-dimensional .npy file of little-endian float32, in C or Fortran order.
 func readMatrix(path string) (matrix, error) {
 	f, err := os.Open(path)

@@ -1,0 +1,102 @@
+package lint_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/segue-ann/segue/internal/lint"
+)
+
+// importLaw says which package may import which. It is a statement of policy, and the picture of
+// ARCHITECTURE.md in full; lint.Law explains the notation.
+//
+// Do not change it to fix a build: what it forbids is what keeps the four vocabularies apart. A new
+// dependency also needs its line in docs/adr/0005-dependencies.md.
+const importLaw = `
+	# The index: slots, vectors, distances. No I/O, no item ids, no clock, no logging.
+	NONE < internal/invariants < internal/distance < internal/quantize < hnsw;
+	os, os/..., io/ioutil, net, net/..., log, log/..., syscall !< hnsw;
+	net, net/..., log, log/..., time, syscall !< internal/distance, internal/quantize;
+
+	# The store: keys, byte sections, LSNs. No meaning of vectors, no graph.
+	NONE, internal/invariants < storage;
+	net, net/... !< storage;
+
+	# The engine alone knows both.
+	hnsw < engine/filter, engine/rank < engine;
+	storage < engine;
+	net, net/... !< engine, engine/filter, engine/rank;
+	os, os/..., log, log/..., time !< engine/rank;
+
+	# The wire. The server knows the engine, the client knows nothing but the protocol.
+	NONE < proto/segue/v1 < server, client;
+	engine < server;
+	hnsw, storage, internal/quantize, internal/distance !< server;
+
+	# Files, truth and data for tests, benchmarks and the command line.
+	NONE < internal/dataset, internal/groundtruth, examples/demo, examples/demo/prepare, internal/lint;
+
+	# The harness builds indexes in process, which is why it alone may go past the engine.
+	NONE < loadtest/baseline;
+	client, engine, internal/groundtruth, internal/dataset, loadtest/baseline < loadtest;
+	storage, internal/distance, internal/quantize !< loadtest;
+
+	# The command puts it together.
+	server, loadtest, examples/demo < cmd/segue;
+	hnsw, storage, internal/distance, internal/quantize, loadtest/baseline !< cmd/segue;
+
+	# Dependencies, each confined to where its vocabulary belongs.
+	google.golang.org/grpc/..., google.golang.org/genproto/...
+		only server, client, loadtest, proto/..., cmd/segue;
+	google.golang.org/protobuf/...    only server, client, loadtest, proto/..., cmd/segue;
+	github.com/cockroachdb/pebble/... only storage;
+	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
+	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
+	github.com/coder/hnsw             only loadtest/baseline;
+	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go;
+	golang.org/x/sync/...             only engine, client, loadtest, cmd/segue;
+	github.com/spf13/cobra            only cmd/segue;
+	github.com/spf13/pflag            only cmd/segue;
+	github.com/vbauerster/mpb/...     only cmd/segue;
+	github.com/mattn/go-runewidth     only cmd/segue;
+	golang.org/x/term                 only cmd/segue;
+	pgregory.net/rapid, go.uber.org/goleak, github.com/google/go-cmp/..., github.com/rogpeppe/go-internal/... tests;
+
+	# What goes round the type system stays in two places, and the binary stays static.
+	unsafe only internal/distance, hnsw/arena*.go;
+	C      only NONE;
+`
+
+// houseLaw is the import law, parsed.
+func houseLaw(t *testing.T) *lint.Law {
+	t.Helper()
+	law, err := lint.ParseLaw(importLaw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return law
+}
+
+// root is the repository.
+const root = "../.."
+
+func house(t *testing.T) *lint.Tree {
+	t.Helper()
+	tree, err := lint.Load(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func report(t *testing.T, violations []lint.Violation) {
+	t.Helper()
+	for _, v := range violations {
+		if !strings.HasPrefix(v.Path, "internal/depstmp") { // goes away once everything in go.mod is used
+			t.Error(v)
+		}
+	}
+}
+
+func TestImports(t *testing.T) { report(t, house(t).Imports(houseLaw(t))) }
