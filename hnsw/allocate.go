@@ -1,0 +1,111 @@
+package hnsw
+
+import (
+	"math"
+)
+
+// Allocate copies vec, of length Dim, into a free slot and returns it. Under Cosine the copy is normalised. The vector is
+// not reachable before Link; a slot that will not be linked is given back by Discard.
+//
+// Errors: *DimensionError, *VectorError, ErrFull, ErrClosed. Cost: O(Dim).
+func (x *Index) Allocate(vec []float32) (uint32, error) {
+	// The searcher keeps Close from unmapping the row that is written here.
+	s := x.Acquire()
+	defer s.Release()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	if err := x.prepare(s.query, vec); err != nil {
+		return 0, err
+	}
+	slot, ok := x.takeSlot()
+	if !ok {
+		x.mu.Lock()
+		x.reclaim()
+		x.mu.Unlock()
+		if slot, ok = x.takeSlot(); !ok {
+			return 0, ErrFull
+		}
+	}
+	copy(x.vector(slot), s.query)
+	x.setState(slot, stateAllocated)
+	return slot, nil
+}
+
+// Discard gives back a slot that was allocated and will not be linked. Errors: ErrNotAllocated, ErrClosed.
+func (x *Index) Discard(slot uint32) error {
+	s := x.Acquire()
+	defer s.Release()
+	if s.closed {
+		return ErrClosed
+	}
+	if !x.beginLink(slot) {
+		return ErrNotAllocated
+	}
+	x.allocMu.Lock()
+	defer x.allocMu.Unlock()
+	x.setState(slot, stateFree)
+	x.free = append(x.free, slot)
+	return nil
+}
+
+// takeSlot returns a slot in no state: a free one, or the next that was never used. While a snapshot is open no slot is
+// reused, so that slots below the snapshot's count keep their vectors.
+func (x *Index) takeSlot() (slot uint32, ok bool) {
+	x.allocMu.Lock()
+	defer x.allocMu.Unlock()
+	if n := len(x.free); n > 0 && !x.holdFree {
+		slot = x.free[n-1]
+		x.free = x.free[:n-1]
+		return slot, true
+	}
+	slot = x.slots.Load()
+	level := x.level(slot)
+	if int(slot) >= x.o.MaxSlots || (int(x.upperNext)+level)*x.m > len(x.upper) {
+		return 0, false
+	}
+	x.addSlot(slot, level)
+	return slot, true
+}
+
+// addSlot makes a slot that was never used: empty rows on each of its levels. The caller holds allocMu.
+func (x *Index) addSlot(slot uint32, level int) {
+	x.upperAt[slot] = x.upperNext
+	x.upperNext += uint32(level)
+	for l := 0; l <= level; l++ {
+		setRow(x.row(slot, l), nil)
+	}
+	x.setState(slot, stateFree)
+	x.slots.Store(slot + 1)
+}
+
+// prepare checks src and copies it to dst, of stride floats, normalised under Cosine.
+func (x *Index) prepare(dst, src []float32) error {
+	if len(src) != x.o.Dim {
+		return &DimensionError{Got: len(src), Want: x.o.Dim}
+	}
+	norm2 := 0.0
+	for i, v := range src {
+		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
+			return &VectorError{Rule: NotFinite, Component: i}
+		}
+		norm2 += float64(v) * float64(v)
+	}
+	clear(dst[copy(dst, src):])
+	if x.o.Metric != Cosine {
+		// By Cauchy-Schwarz no partial sum of a product exceeds |a||b|, nor one of a squared distance (|a|+|b|)^2. Under this
+		// bound both stay finite, and no distance is ever infinite or NaN.
+		if norm2 > math.MaxFloat32/8 {
+			return &VectorError{Rule: NormTooLarge, Component: -1}
+		}
+		return nil
+	}
+	if norm2 == 0 {
+		return &VectorError{Rule: ZeroNorm, Component: -1}
+	}
+	scale := 1 / math.Sqrt(norm2)
+	for i, v := range src {
+		dst[i] = float32(float64(v) * scale)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+// Package hnsw is an approximate-nearest-neighbour index over vectors in slots: a Hierarchical Navigable Small World graph
+// (Malkov & Yashunin 2018) that can be searched, extended and thinned out at the same time.
+//
+// It is an algorithm and its memory, nothing else: no I/O, no item ids, no clock, no goroutine of its own.
+//
+// # Vocabulary
+//
+// A slot is a dense uint32: the position of one vector, of its node and of the node's links. A slot is live from the end of
+// Link to the beginning of Delete, and in limbo from then until nobody can stand on it. A link of level l joins two nodes
+// whose level is l or more. The entry point is the node where every search begins. The committer is whoever holds Index.mu.
+//
+// # Layout
+//
+// Vectors, links of level 0, links of the levels above, and what little else there is lie in arenas: pointer-free memory
+// that is reserved once for Options.MaxSlots slots, never moves, and becomes resident where it is touched. On Linux arenas
+// are outside the Go heap and on huge pages (arena_mmap.go, the only file here that uses unsafe); elsewhere, and under the
+// race detector, they are slices.
+//
+//	vectors   slot x stride float32    stride = Dim rounded up to 16, zeros after Dim
+//	links0    slot x 2M uint32         neighbours on level 0, then nil to the end of the row; no count
+//	upper     row x M uint32           slot has one row a level, at upperAt[slot]+level-1
+//	parents   slot uint32              parent in the tree of links, or the state of the slot
+//	live      slot bit
+//
+// # Invariants
+//
+// Check verifies them all:
+//
+//   - u links to v if and only if v links to u, on every level. So the in-neighbours of a node are known without a search,
+//     and a deletion leaves no link to it behind.
+//   - Rows hold live nodes that have the level, no self, no duplicate.
+//   - A live node has at least min(4, n-1) links on level 0, n being the number of live nodes.
+//   - The tree of links spans the live nodes: every one but the root has a parent among its level-0 neighbours, and such a
+//     link is never dropped to make room. Therefore every live node is reachable from every other on level 0.
+//   - The entry point is live and on the highest level of any live node.
+//   - A vector does not change while its slot is live or in limbo.
+//
+// # Where this departs from the paper
+//
+// Links are symmetric, so a full row that drops a link drops it at both ends. The paper lets the other end keep its half; with
+// links kept on both ends or none, deletion needs no reverse lists. A new node takes up to 2M links on level 0 where the
+// paper takes M: rows that are filled cost no more to read, and save hops. A full row gives up its farthest dominated link
+// instead of being chosen anew. Levels come from a hash of the slot (level.go). The tree of links is not in the paper; see
+// tree.go. Copies of one vector: at most 4 candidates at one distance are linked.
+//
+// # Concurrency
+//
+// Readers are wait-free: they load link words atomically, and whatever mixture of old and new links they see names slots
+// that they may read. A held Searcher pins an epoch, and no slot it could meet is reused before Release. Link has two
+// phases: any number of goroutines search for neighbours; then, one at a time, they commit. A commit drops candidates that
+// died and compares with the nodes committed since its search began, writes the node's own rows, then its neighbours' rows.
+// Delete and BeginSnapshot are commits too. There is one lock order: Index.mu, then Index.allocMu; growMu and Snapshot.mu are
+// taken last.
+//
+// # Determinism
+//
+// The same calls in the same order give the same graph and the same results. Results are ordered by distance and then by
+// slot. Concurrent Links commit in an order that is not determined.
+//
+// # Non-goals
+//
+// Filters, several seeds in one search and quantised traversal are to come. Persistence belongs to the caller: BeginSnapshot
+// and NewRestorer exchange bytes, never files.
+package hnsw

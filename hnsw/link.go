@@ -1,0 +1,108 @@
+package hnsw
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// linkPlan is what the read-only phase of Link found, level by level. It belongs to a searcher, which keeps its memory.
+type linkPlan struct {
+	level  int    // of the new node
+	found  int    // candidates were looked for on levels 0..found; -1 in an empty index
+	seen   uint64 // commits when the search began: later ones it may have missed
+	cands  [maxLevel + 1][]uint64
+	links  [maxLevel + 1][]uint32
+	picker neighborPicker
+}
+
+// maxEqualCands is the most candidates at one distance in the beam of an insert; see pool.maxEqual.
+const maxEqualCands = 2 * maxEqualLinks
+
+// Insert stores vec and links it: Allocate, then Link. Errors are theirs.
+func (x *Index) Insert(vec []float32) (uint32, error) {
+	slot, err := x.Allocate(vec)
+	if err != nil {
+		return 0, err
+	}
+	return slot, x.Link(slot)
+}
+
+// Link makes an allocated slot live: searches that start after Link returns can find it.
+//
+// The search for neighbours runs in the caller's goroutine and any number of them at once; the commit that follows is one
+// at a time. Errors: ErrNotAllocated, ErrClosed. Cost: O(EfConstruction * M) distances. Source: Malkov & Yashunin 2018,
+// Algorithm 1; the two phases are Vespa's.
+func (x *Index) Link(slot uint32) error {
+	// Held until the commit is done, so that candidates may die meanwhile but are not reused.
+	s := x.Acquire()
+	defer s.Release()
+	if s.closed {
+		return ErrClosed
+	}
+	if !x.beginLink(slot) {
+		return ErrNotAllocated
+	}
+	s.planLinks(slot)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.commit(slot, s)
+	return nil
+}
+
+// beginLink moves slot from allocated to linking.
+func (x *Index) beginLink(slot uint32) bool {
+	return slot < x.slots.Load() && atomic.CompareAndSwapUint32(&x.parents[slot], stateAllocated, stateLinking)
+}
+
+// planLinks finds the candidates of a new node and picks its links among them, on every level it shares with the graph.
+func (s *Searcher) planLinks(slot uint32) {
+	x, p := s.x, &s.plan
+	p.level, p.found = x.level(slot), -1
+	p.seen = x.commits.Load()
+	s.scorer.bindSlot(slot)
+	s.scorer.count, s.hops = 0, 0
+	defer func() { x.distances.Add(uint64(s.scorer.count)) }()
+	entry := x.entry.Load()
+	if entry == noEntry {
+		return
+	}
+	at, top := unpackEntryPoint(entry)
+	key := s.scorer.key(at)
+	level := top
+	for ; level > p.level; level-- {
+		at, key = s.descend(at, key, level)
+	}
+	p.found = level
+	for ; level >= 0; level-- {
+		// The background context is never done, so beam cannot fail.
+		_ = s.beam(context.Background(), at, key, level, x.o.EfConstruction, maxEqualCands)
+		p.cands[level] = p.cands[level][:0]
+		for _, e := range s.pool.sorted() {
+			p.cands[level] = append(p.cands[level], e&^1)
+		}
+		s.pickLinks(level)
+		if best := s.pool.items[0]; entryKey(best) < key {
+			at, key = entrySlot(best), entryKey(best)
+		}
+	}
+}
+
+// pickLinks picks the new node's links on a level among the plan's candidates.
+func (s *Searcher) pickLinks(level int) {
+	p := &s.plan
+	if p.picker.scorer.rows == nil {
+		p.picker.scorer.init(s.x)
+	}
+	diverse, most := s.x.linkBudget(level)
+	before := p.picker.scorer.count
+	p.links[level] = p.picker.pick(p.links[level][:0], p.cands[level], diverse, most)
+	s.scorer.count += p.picker.scorer.count - before
+}
+
+// linkBudget returns how many links a new node picks on a level by the heuristic, and how many in all.
+func (x *Index) linkBudget(level int) (diverse, most int) {
+	if level == 0 {
+		return x.m0, x.m0
+	}
+	return x.m, x.m
+}

@@ -1,0 +1,94 @@
+package hnsw
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Metric says what a distance is. Lower is closer in every metric.
+type Metric uint8
+
+const (
+	// Cosine is 1 - cosine, in [0, 2]. Vectors are normalised when they are inserted, queries when they are bound.
+	Cosine Metric = iota + 1
+	// InnerProduct is minus the inner product; distances may be negative. It is no metric: a vector's nearest neighbour
+	// need not be itself.
+	InnerProduct
+	// L2 is the squared Euclidean distance.
+	L2
+)
+
+// String returns the name used in errors and documents: COSINE, INNER_PRODUCT or L2.
+func (m Metric) String() string {
+	switch m {
+	case Cosine:
+		return "COSINE"
+	case InnerProduct:
+		return "INNER_PRODUCT"
+	case L2:
+		return "L2"
+	}
+	return fmt.Sprintf("Metric(%d)", uint8(m))
+}
+
+const (
+	// MaxDim is the largest dimension an index takes.
+	MaxDim = 1 << 16
+
+	defaultM              = 16
+	defaultEfConstruction = 100
+	defaultMaxSlots       = 1 << 24
+
+	minM, maxM                           = 4, 64
+	minEfConstruction, maxEfConstruction = 8, 4096
+	// maxSlots leaves bit 0 of a packed pool entry free for the expanded flag; see pool.
+	maxSlots = math.MaxInt32
+)
+
+// Options describes an index. Dim and Metric must be set; every other zero field means its default.
+type Options struct {
+	// Dim is the number of components of every vector, 1..MaxDim.
+	Dim int
+	// Metric says what a distance is.
+	Metric Metric
+	// M is the most links a node has on a level above 0; on level 0 it is 2M. 4..64, default 16.
+	M int
+	// EfConstruction is the width of the beam that looks for a new node's neighbours. 8..4096, default 100.
+	EfConstruction int
+	// MaxSlots is the most nodes the index can hold, counting deleted ones that some reader can still see. Address space
+	// for all of them is reserved at once and used as they come. Default 16,777,216; where the reservation is refused it
+	// is halved until it is granted, and Index.Options tells the number that was.
+	MaxSlots int
+	// Seed chooses the levels of the nodes: they are a function of Seed and slot alone.
+	Seed uint64
+}
+
+// EnsureDefaults replaces zero fields by their defaults.
+func (o *Options) EnsureDefaults() {
+	if o.M == 0 {
+		o.M = defaultM
+	}
+	if o.EfConstruction == 0 {
+		o.EfConstruction = defaultEfConstruction
+	}
+	if o.MaxSlots == 0 {
+		o.MaxSlots = defaultMaxSlots
+	}
+}
+
+// Validate returns an *OptionError for each field that is out of its range, joined; call EnsureDefaults first.
+func (o *Options) Validate() error {
+	var errs []error
+	check := func(field string, value, low, high int) {
+		if value < low || value > high {
+			errs = append(errs, &OptionError{Field: field, Value: value, Low: low, High: high})
+		}
+	}
+	check("Dim", o.Dim, 1, MaxDim)
+	check("Metric", int(o.Metric), int(Cosine), int(L2))
+	check("M", o.M, minM, maxM)
+	check("EfConstruction", o.EfConstruction, minEfConstruction, maxEfConstruction)
+	check("MaxSlots", o.MaxSlots, 1, maxSlots)
+	return errors.Join(errs...)
+}

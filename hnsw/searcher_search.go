@@ -1,0 +1,173 @@
+package hnsw
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// contextHops is how many hops a search makes between two looks at its context.
+const contextHops = 64
+
+// SearchParams are the parameters of one search.
+type SearchParams struct {
+	// K is the number of results asked for, at least 1.
+	K int
+	// Ef is the width of the beam on level 0: more is slower and finds more. Raised to K.
+	Ef int
+}
+
+// Search returns the K nearest live slots it finds, ascending by distance and then by slot. Never fewer than there are, as
+// long as K are live: if the graph gives fewer, the exact scan answers.
+//
+// query has length Dim; it is not kept, and under Cosine need not be normalised. The result belongs to s, until Release or
+// the next call. A slot that is deleted while the search runs may be in the result.
+//
+// Errors: ErrK, *DimensionError, *VectorError, ErrClosed, ctx.Err(). Cost: O(Ef * M) distances; allocates nothing once s
+// has served a search of this width. Source: Malkov & Yashunin 2018, Algorithms 2 and 5, two expansions at a time.
+func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) ([]Candidate, SearchStats, error) {
+	if err := s.begin(ctx, query, p.K); err != nil {
+		return nil, SearchStats{}, err
+	}
+	x := s.x
+	entry := x.entry.Load()
+	if entry == noEntry {
+		return s.results, SearchStats{}, nil
+	}
+	slot, top := unpackEntryPoint(entry)
+	key := s.scorer.key(slot)
+	for level := top; level > 0; level-- {
+		slot, key = s.descend(slot, key, level)
+	}
+	// More than everything is never needed, and the pool is as large as the beam.
+	ef := min(max(p.K, p.Ef), max(1, x.Len()))
+	if err := s.beam(ctx, slot, key, 0, ef, 0); err != nil {
+		return nil, s.stats(), err
+	}
+	s.take(p.K)
+	if len(s.results) < p.K && len(s.results) < x.Len() {
+		if err := s.scan(ctx, p.K); err != nil {
+			return nil, s.stats(), err
+		}
+		st := s.stats()
+		st.Exact = true
+		return s.results, st, nil
+	}
+	return s.results, s.stats(), nil
+}
+
+// begin checks and binds a query, and empties the results.
+func (s *Searcher) begin(ctx context.Context, query []float32, k int) error {
+	if s.closed {
+		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if k < 1 {
+		return ErrK
+	}
+	if err := s.x.prepare(s.query, query); err != nil {
+		return err
+	}
+	s.scorer.bind(s.query)
+	s.scorer.count, s.hops = 0, 0
+	s.results = s.results[:0]
+	return nil
+}
+
+func (s *Searcher) stats() SearchStats {
+	return SearchStats{Distances: s.scorer.count, Hops: s.hops}
+}
+
+// take moves the k best live entries of the pool to the results. The pool is spent.
+func (s *Searcher) take(k int) {
+	s.results = s.results[:0]
+	for _, e := range s.pool.sorted() {
+		if len(s.results) == k {
+			return
+		}
+		if slot := entrySlot(e); s.x.isLive(slot) {
+			s.results = append(s.results, Candidate{Slot: slot, Distance: keyDistance(entryKey(e))})
+		}
+	}
+}
+
+// descend walks greedily to the node of a level that is closer than all its neighbours, from a node of that level.
+func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
+	for {
+		s.hops++
+		ids := appendLinks(s.ids[:0], s.x.row(slot, level))
+		if len(ids) == 0 {
+			return slot, key
+		}
+		keys := s.keys[:len(ids)]
+		s.scorer.keys(ids, keys)
+		best := packEntry(key, slot)
+		for i, k := range keys {
+			best = min(best, packEntry(k, ids[i]))
+		}
+		if entryKey(best) >= key {
+			return slot, key
+		}
+		slot, key = entrySlot(best), entryKey(best)
+	}
+}
+
+// beam fills the pool with the ef nearest nodes of a level that the graph leads to from slot.
+//
+// Each round expands the two best unexpanded nodes and scores their unvisited neighbours in one kernel call: the first
+// cache miss of a batch is exposed, and two hops share it. The second node may be one that the first one's neighbours
+// would have displaced; that costs a few distances and never a result.
+func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqual int) error {
+	s.visited.begin(s.x.slots.Load())
+	s.pool.reset(ef, maxEqual)
+	s.visited.add(slot)
+	s.pool.offer(packEntry(key, slot))
+	done := ctx.Done()
+	check := s.hops + contextHops
+	for {
+		first, ok := s.pool.next()
+		if !ok {
+			return nil
+		}
+		n := s.gather(first, level, 0)
+		s.hops++
+		if second, ok := s.pool.next(); ok {
+			n = s.gather(second, level, n)
+			s.hops++
+		}
+		keys := s.keys[:n]
+		s.scorer.keys(s.ids[:n], keys)
+		limit := s.pool.limit()
+		for i, k := range keys {
+			if e := packEntry(k, s.ids[i]); e < limit {
+				s.pool.offer(e)
+				limit = s.pool.limit()
+			}
+		}
+		if done != nil && s.hops >= check {
+			check = s.hops + contextHops
+			select {
+			case <-done:
+				return ctx.Err()
+			default:
+			}
+		}
+	}
+}
+
+// gather appends the unvisited neighbours of slot to ids[:n] and returns the new n.
+func (s *Searcher) gather(slot uint32, level, n int) int {
+	row := s.x.row(slot, level)
+	for i := range row {
+		v := atomic.LoadUint32(&row[i])
+		if v == nilSlot {
+			break
+		}
+		if s.visited.add(v) {
+			s.ids[n] = v
+			n++
+		}
+	}
+	return n
+}

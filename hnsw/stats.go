@@ -1,0 +1,55 @@
+package hnsw
+
+// IndexStats describes an index at one instant.
+type IndexStats struct {
+	// Live is the number of live vectors.
+	Live int
+	// Limbo is the number of deleted slots that are not free yet: a searcher may stand on them, or a snapshot is open.
+	Limbo int
+	// Free is the number of slots that wait to be reused.
+	Free int
+	// Slots is one more than the highest slot ever allocated; MaxSlots is the most there can be.
+	Slots, MaxSlots int
+	// MaxLevel is the level of the entry point, or -1 in an empty index.
+	MaxLevel int
+	// MeanDegree0 is the mean number of links of a live node on level 0.
+	MeanDegree0 float64
+	// BytesPerVector is the memory of one slot in the arenas: vector, links and state.
+	BytesPerVector float64
+	// Bytes is the memory of all slots: Slots * BytesPerVector.
+	Bytes int64
+	// LinkDistances is the number of distances that Link and Delete have computed since the index was made.
+	LinkDistances uint64
+	// Searchers is the most searchers that were ever held at once.
+	Searchers int
+}
+
+// Stats describes the index. Cost: it reads the link rows of all live nodes, and writers wait.
+func (x *Index) Stats() IndexStats {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.allocMu.Lock()
+	defer x.allocMu.Unlock()
+	st := IndexStats{
+		Live: x.Len(), Limbo: x.limbo.len(), Free: len(x.free), Slots: x.Slots(), MaxSlots: x.o.MaxSlots, MaxLevel: -1,
+		LinkDistances: x.distances.Load(), Searchers: len(*x.searchers.Load()),
+	}
+	if x.mem == nil {
+		return st
+	}
+	if entry := x.entry.Load(); entry != noEntry {
+		_, st.MaxLevel = unpackEntryPoint(entry)
+	}
+	if st.Live > 0 {
+		links := 0
+		for _, v := range x.appendLive(nil) {
+			links += degree(x.row(v, 0))
+		}
+		st.MeanDegree0 = float64(links) / float64(st.Live)
+	}
+	if st.Slots > 0 {
+		st.Bytes = int64(4*st.Slots*(x.stride+x.m0+2) + 4*int(x.upperNext)*x.m + (st.Slots+7)/8)
+		st.BytesPerVector = float64(st.Bytes) / float64(st.Slots)
+	}
+	return st
+}

@@ -1,0 +1,42 @@
+package hnsw
+
+// visited is the set of slots one search has seen: a bitset whose words carry the search that last wrote them, so that
+// starting a search clears nothing.
+//
+// A word is epoch<<32 | bits of 32 slots. VSAG keeps 64 bits and a 16-bit epoch in two arrays; one word instead of two is
+// one load and one store a test, for 8 bytes per 32 slots instead of 5.
+type visited struct {
+	words []uint64
+	epoch uint64 // in the upper half
+}
+
+// begin empties the set and makes room for slots below n. Allocates only when the index has grown since the last search.
+func (v *visited) begin(n uint32) {
+	if need := int(n)/32 + 1; need > len(v.words) {
+		v.words = make([]uint64, need+need/4)
+		v.epoch = 0
+	}
+	v.epoch += 1 << 32
+	if v.epoch == 0 { // 2^32 searches later the epochs repeat
+		clear(v.words)
+		v.epoch = 1 << 32
+	}
+}
+
+// add puts slot into the set and reports whether it was new. A slot that did not exist when the search began is never
+// new: it is left to the next search.
+func (v *visited) add(slot uint32) bool {
+	at := int(slot >> 5)
+	if at >= len(v.words) {
+		return false
+	}
+	w, bit := v.words[at], uint64(1)<<(slot&31)
+	if w&^(1<<32-1) != v.epoch {
+		w = v.epoch
+	}
+	if w&bit != 0 {
+		return false
+	}
+	v.words[at] = w | bit
+	return true
+}
