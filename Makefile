@@ -1,0 +1,88 @@
+# Everything a developer does here, one target each. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+BUF  := go tool -modfile=tools/proto/go.mod buf
+
+# The packages where goroutines meet.
+CONCURRENT := ./hnsw/... ./storage/... ./engine/... ./server/... ./client/...
+
+PKG      ?= ./...
+FUZZTIME ?= 30s
+DATA     ?= data
+COUNT    ?= 10
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/segue, static, as it is released
+	CGO_ENABLED=0 go build -trimpath -o bin/segue ./cmd/segue
+
+.PHONY: install
+install: ## segue into GOBIN
+	CGO_ENABLED=0 go install -trimpath ./cmd/segue
+
+.PHONY: test
+test: ## all tests (PKG=./engine/... for some)
+	go test $(PKG)
+
+.PHONY: race
+race: ## tests of the concurrent packages under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short $(CONCURRENT)
+
+.PHONY: faults
+faults: ## crash, power loss and corruption tests in their long form
+	SEGUE_LONG=1 go test -run 'Crash|Kill|Power|Torn|Corrupt|Flip|Recover' -timeout 30m ./storage/... ./engine/... ./cmd/segue/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	FUZZTIME=$(FUZZTIME) bash .ci/run fuzz
+
+.PHONY: bench
+bench: ## Go benchmarks, COUNT times, for benchstat (PKG=./hnsw for some)
+	go test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
+
+.PHONY: demo
+demo: ## load 63,468 tracks, show neighbors, serve
+	go run ./cmd/segue demo
+
+.PHONY: serve
+serve: ## serve a store in DATA
+	go run ./cmd/segue serve --data $(DATA)
+
+.PHONY: lint
+lint: ## linters, and the house rules of internal/lint
+	$(LINT) run ./...
+	$(BUF) lint
+	go test ./internal/lint
+
+.PHONY: fmt
+fmt: ## format Go and proto files
+	$(LINT) fmt
+	$(BUF) format -w
+
+.PHONY: generate
+generate: ## generated code, anew
+	$(BUF) generate
+
+.PHONY: check-generated
+check-generated: ## fail if generated code is not what the sources give
+	bash .ci/run generated
+
+.PHONY: tidy
+tidy: ## go.mod and go.sum of every module
+	go mod tidy
+	cd tools/lint && go mod tidy
+
+.PHONY: ci
+ci: ## what CI runs
+	bash .ci/run
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -rf bin
