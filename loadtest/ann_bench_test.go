@@ -86,7 +86,7 @@ func TestCoderEngine(t *testing.T) {
 		for i, r := range measure(t, d, ANNOptions{Engine: "coder", Threads: 2, M: 8}, 16, 32) {
 			checkLine(t, r, d)
 			// An arbitrary ten of 800 rows have a recall of .013; the counts show that the library searched a graph.
-			if r.Recall < 0.1 || r.DistancesPerQuery > testRows || r.HopsPerQuery != nil || r.M != 8 || r.Ef != 16<<i {
+			if r.Recall < 0.05 || r.DistancesPerQuery > testRows || r.HopsPerQuery != nil || r.M != 8 || r.Ef != 16<<i {
 				t.Errorf("%v: %+v", m, r)
 			}
 		}
