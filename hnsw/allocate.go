@@ -1,7 +1,15 @@
 package hnsw
 
-import (
-	"math"
+import "math"
+
+const (
+	// maxNorm2 is the largest squared norm of a stored vector or a query. By Cauchy-Schwarz no partial sum of a dot product
+	// exceeds |a||b|, nor one of a squared distance (|a|+|b|)^2; below this bound both are finite with room for rounding, and
+	// no distance is ever infinite or NaN.
+	maxNorm2 = math.MaxFloat32 / 8
+
+	// normTolerance bounds |norm^2 - 1| of a normalised vector.
+	normTolerance = 1e-4
 )
 
 // Allocate copies vec, of length Dim, into a free slot and returns it. Under Cosine the copy is normalised. The vector is
@@ -93,9 +101,7 @@ func (x *Index) prepare(dst, src []float32) error {
 	}
 	clear(dst[copy(dst, src):])
 	if x.o.Metric != Cosine {
-		// By Cauchy-Schwarz no partial sum of a product exceeds |a||b|, nor one of a squared distance (|a|+|b|)^2. Under this
-		// bound both stay finite, and no distance is ever infinite or NaN.
-		if norm2 > math.MaxFloat32/8 {
+		if norm2 > maxNorm2 {
 			return &VectorError{Rule: NormTooLarge, Component: -1}
 		}
 		return nil

@@ -188,7 +188,7 @@ func (k *checker) vector(v uint32) {
 			k.fault(RuleVector, v, 0, "component %d of the pad is %g", i, c)
 		}
 	}
-	if math.IsNaN(norm2) || math.IsInf(norm2, 0) || x.o.Metric == Cosine && math.Abs(norm2-1) > 1e-4 {
+	if !(norm2 <= maxNorm2) || x.o.Metric == Cosine && math.Abs(norm2-1) > normTolerance {
 		k.fault(RuleVector, v, 0, "squared norm %g", norm2)
 	}
 }

@@ -33,7 +33,8 @@ type committer struct {
 func (c *committer) init(x *Index) {
 	c.x = x
 	c.scorer.init(x)
-	c.keys = make([]uint32, 2*x.m0+2)
+	c.ids = make([]uint32, 0, 2*x.m0)
+	c.keys = make([]uint32, 2*x.m0)
 	c.matrix = make([]uint32, x.m0*x.m0)
 }
 

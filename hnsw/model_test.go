@@ -3,7 +3,9 @@ package hnsw_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -107,7 +109,12 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer x.Close()
+		defer func() { x.Close() }()
+		var open struct { // the snapshot that is open, and what was true when it began
+			snapshot *hnsw.Snapshot
+			image    encoded
+			model    *model
+		}
 		slots := func() []uint32 {
 			s := make([]uint32, 0, len(m.live))
 			for slot := range m.live {
@@ -191,6 +198,51 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"search": search,
+			"snapshot": func(t *rapid.T) {
+				s, err := x.BeginSnapshot()
+				if open.snapshot != nil {
+					if !errors.Is(err, hnsw.ErrSnapshotOpen) {
+						t.Fatalf("a second snapshot: %v", err)
+					}
+					t.Skip("open")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				open.snapshot, open.image = s, encode(t, s)
+				open.model = &model{metric: m.metric, live: maps.Clone(m.live)}
+			},
+			"closeSnapshot": func(t *rapid.T) {
+				if open.snapshot == nil {
+					t.Skip("none")
+				}
+				if !reflect.DeepEqual(open.image, encode(t, open.snapshot)) {
+					t.Fatal("the image changed while the snapshot was open")
+				}
+				open.snapshot.Close()
+				open.snapshot = nil
+				y := restore(t, open.image, 512)
+				defer y.Close()
+				if err := y.Check(); err != nil {
+					t.Fatal(err)
+				}
+				query, k := drawVector(t, dim, m.metric), rapid.IntRange(1, 12).Draw(t, "k")
+				s := y.Acquire()
+				defer s.Release()
+				got, _, err := s.Search(context.Background(), query, hnsw.SearchParams{K: k, Ef: 512})
+				if err != nil {
+					t.Fatal(err)
+				}
+				open.model.verify(t, "search of the restored index", query, k, got)
+			},
+			"reopen": func(t *rapid.T) {
+				if open.snapshot != nil {
+					t.Skip("open")
+				}
+				y := restore(t, snapshotOf(t, x), 512)
+				x.Close()
+				x = y
+			},
 			"": func(t *rapid.T) {
 				if err := x.Check(); err != nil {
 					t.Fatal(err)

@@ -1,0 +1,290 @@
+package hnsw
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"sync/atomic"
+)
+
+// RestoreOptions are what an image does not say.
+type RestoreOptions struct {
+	// MaxSlots is Options.MaxSlots of the restored index; 0 means the default. Images with more slots are refused.
+	MaxSlots int
+}
+
+// Restorer builds an index from an image. The image is not trusted: a slab with an impossible length, slot, level or
+// component is refused, and nothing is allocated that a header of a few bytes could blow up beyond MaxSlots.
+type Restorer struct {
+	image image
+	x     *Index
+	// done[s][n] is set once slab n of section s is put.
+	done [sectionCount][]atomic.Bool
+}
+
+// NewRestorer begins an index as the header describes it.
+//
+// Errors: *FormatError; *OptionError if MaxSlots is too small for the image; ErrReservation.
+func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
+	g, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	if o.MaxSlots == 0 {
+		o.MaxSlots = defaultMaxSlots
+	}
+	if o.MaxSlots < int(g.slots) {
+		return nil, &OptionError{Field: "MaxSlots", Value: o.MaxSlots, Low: int(g.slots), High: maxSlots}
+	}
+	x, err := New(g.options(o.MaxSlots))
+	if err != nil {
+		return nil, err
+	}
+	r := &Restorer{image: g, x: x}
+	if err := r.layOut(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	for id := range sectionCount {
+		h := g.shape(id)
+		r.done[id] = make([]atomic.Bool, h.slabs())
+	}
+	return r, nil
+}
+
+// layOut gives every slot its upper rows.
+func (r *Restorer) layOut() error {
+	x, g := r.x, &r.image
+	if x.o.MaxSlots < int(g.slots) || int(g.upper)*x.m > len(x.upper) {
+		return ErrReservation
+	}
+	upper := uint32(0)
+	for slot := range g.slots {
+		x.upperAt[slot] = upper
+		upper += uint32(x.level(slot))
+	}
+	if upper != g.upper {
+		return &FormatError{Problem: fmt.Sprintf("%d upper rows, where the levels of %d slots have %d", g.upper, g.slots, upper)}
+	}
+	x.upperNext = upper
+	x.slots.Store(g.slots)
+	return nil
+}
+
+// Sections describes the sections the image has.
+func (r *Restorer) Sections() []Section { return r.image.sections() }
+
+// Close drops an index that was not finished. After Finish it does nothing.
+func (r *Restorer) Close() {
+	if r.x != nil {
+		// Close of an index that nobody searches cannot fail.
+		_ = r.x.Close()
+		r.x = nil
+	}
+}
+
+// PutSlab takes slab n of a section. Slabs come in any order, each once, and different ones concurrently. data is not kept.
+// Errors: *FormatError, after which the restorer is good for nothing but Close; ErrClosed.
+func (r *Restorer) PutSlab(section string, n int, data []byte) error {
+	id, h, err := r.image.find(section, n)
+	if err != nil {
+		return err
+	}
+	if r.x == nil {
+		return ErrClosed
+	}
+	from, to := h.slab(n)
+	problem := ""
+	switch {
+	case len(data) != (to-from)*h.rowBytes:
+		problem = fmt.Sprintf("%d bytes, not %d", len(data), (to-from)*h.rowBytes)
+	case !r.done[id][n].CompareAndSwap(false, true):
+		problem = "given twice"
+	default:
+		problem = r.put(id, h, data, from, to)
+	}
+	if problem != "" {
+		return &FormatError{Section: section, Slab: n, Problem: problem}
+	}
+	return nil
+}
+
+func (r *Restorer) put(id sectionID, h shape, data []byte, from, to int) (problem string) {
+	switch id {
+	case sectionVectors:
+		return r.putVectors(data, from, to)
+	case sectionLinks:
+		return r.putLinks(data, from, to)
+	case sectionUpper:
+		return r.putUpper(data, from, to)
+	case sectionParents:
+		for i := range to - from {
+			parent := binary.LittleEndian.Uint32(data[4*i:])
+			if parent >= r.image.slots && parent != nilSlot {
+				return fmt.Sprintf("slot %d has parent %d of %d slots", from+i, parent, r.image.slots)
+			}
+			r.x.parents[from+i] = parent
+		}
+	case sectionLive:
+		for i := range to - from {
+			w := binary.LittleEndian.Uint64(data[8*i:])
+			if last := from+i == h.rows-1; last && r.image.slots%64 != 0 && w>>(r.image.slots%64) != 0 {
+				return "live slots beyond the last"
+			}
+			r.x.live[from+i] = w
+		}
+	}
+	return ""
+}
+
+func (r *Restorer) putVectors(data []byte, from, to int) (problem string) {
+	x := r.x
+	for slot := from; slot < to; slot++ {
+		row := x.vector(uint32(slot))[:x.o.Dim]
+		norm2 := float64(0)
+		for i := range row {
+			row[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+			norm2 += float64(row[i]) * float64(row[i])
+		}
+		data = data[4*x.o.Dim:]
+		// A comparison with NaN is false. A slot that is not live has zeros.
+		good := norm2 <= maxNorm2
+		if x.o.Metric == Cosine {
+			good = norm2 == 0 || math.Abs(norm2-1) < normTolerance
+		}
+		if !good {
+			return fmt.Sprintf("slot %d has a vector of squared norm %g", slot, norm2)
+		}
+	}
+	return ""
+}
+
+func (r *Restorer) putLinks(data []byte, from, to int) (problem string) {
+	for slot := from; slot < to; slot++ {
+		if problem := r.putRow(r.x.row(uint32(slot), 0), data, uint32(slot), 0); problem != "" {
+			return problem
+		}
+		data = data[4*r.x.m0:]
+	}
+	return ""
+}
+
+func (r *Restorer) putUpper(data []byte, from, to int) (problem string) {
+	x := r.x
+	for row := from; row < to; row++ {
+		slot := x.upperOwner(row, r.image.slots)
+		level := row - int(x.upperAt[slot]) + 1
+		if problem := r.putRow(x.row(slot, level), data, slot, level); problem != "" {
+			return problem
+		}
+		data = data[4*x.m:]
+	}
+	return ""
+}
+
+// putRow copies a row of links after checking each.
+func (r *Restorer) putRow(row []uint32, data []byte, slot uint32, level int) (problem string) {
+	ended := false
+	for i := range row {
+		id := binary.LittleEndian.Uint32(data[4*i:])
+		switch {
+		case id == nilSlot:
+			ended = true
+		case ended || id >= r.image.slots || id == slot || level > 0 && r.x.level(id) < level:
+			return fmt.Sprintf("slot %d, level %d: link %d is to %#x", slot, level, i, id)
+		}
+		row[i] = id
+	}
+	return ""
+}
+
+// Finish returns the index once every slab is put. It checks what no slab can show alone: the counts, the entry point, that
+// links lead to live slots, and the tree of links. Index.Check verifies the rest.
+//
+// Errors: *FormatError; ErrClosed. Cost: reads all links once.
+func (r *Restorer) Finish() (*Index, error) {
+	if r.x == nil {
+		return nil, ErrClosed
+	}
+	for id := range sectionCount {
+		for n := range r.done[id] {
+			if !r.done[id][n].Load() {
+				h := r.image.shape(id)
+				return nil, &FormatError{Section: h.name, Slab: n, Problem: "missing"}
+			}
+		}
+	}
+	if problem := r.settle(); problem != "" {
+		return nil, &FormatError{Problem: problem}
+	}
+	x := r.x
+	r.x = nil
+	return x, nil
+}
+
+// settle sets the counts, the entry point and the free list.
+func (r *Restorer) settle() (problem string) {
+	x, g := r.x, &r.image
+	live := 0
+	for _, w := range x.live[:(g.slots+63)/64] {
+		live += bits.OnesCount64(w)
+	}
+	if live != int(g.live) {
+		return fmt.Sprintf("%d live slots, the header says %d", live, g.live)
+	}
+	top, roots := 0, 0
+	for i := range g.slots {
+		slot := g.slots - 1 - i // the lowest free slot is used first
+		parent := x.parents[slot]
+		if !x.isLive(slot) {
+			if parent != nilSlot || degree(x.row(slot, 0)) > 0 {
+				return fmt.Sprintf("slot %d has links and is not live", slot)
+			}
+			x.parents[slot] = stateFree
+			x.free = append(x.free, slot)
+			continue
+		}
+		if parent == nilSlot || !x.isLive(parent) || parent != slot && linkIndex(x.row(slot, 0), parent) < 0 {
+			return fmt.Sprintf("slot %d has parent %#x", slot, parent)
+		}
+		if parent == slot {
+			roots++
+		}
+		level := x.level(slot)
+		top = max(top, level)
+		for ; level >= 0; level-- {
+			for _, id := range appendLinks(x.c.ids[:0], x.row(slot, level)) {
+				if !x.isLive(id) {
+					return fmt.Sprintf("slot %d, level %d: link to %d, which is not live", slot, level, id)
+				}
+			}
+		}
+	}
+	if g.entry != noEntry {
+		if slot, level := unpackEntryPoint(g.entry); !x.isLive(slot) || level != top || x.level(slot) != top {
+			return fmt.Sprintf("entry point %#x, the highest level is %d", g.entry, top)
+		}
+	}
+	if roots != min(1, live) || !x.treeIsSound() {
+		return fmt.Sprintf("the tree of links of %d nodes has %d roots, or goes round", live, roots)
+	}
+	x.liveCount.Store(int64(live))
+	x.entry.Store(g.entry)
+	return ""
+}
+
+// treeIsSound reports whether the parents of all live slots lead to a root. O(slots).
+func (x *Index) treeIsSound() bool {
+	slots := x.slots.Load()
+	walk := make([]uint32, slots) // the walk that first came by; walk n starts at slot n-1
+	for slot := range slots {
+		for at := slot; x.isLive(at) && walk[at] == 0; at = x.parents[at] {
+			walk[at] = slot + 1
+			if up := x.parents[at]; up != at && walk[up] == slot+1 {
+				return false
+			}
+		}
+	}
+	return true
+}
