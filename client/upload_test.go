@@ -353,12 +353,12 @@ func TestUploadBlamesRowsThatCannotBeEncoded(t *testing.T) {
 }
 
 func TestUpsertOptionsValidateNamesEveryBadField(t *testing.T) {
-	o := UpsertOptions{BatchRows: 1001, BatchBytes: -1, InFlight: 65, Patience: -1}
+	o := UpsertOptions{BatchRows: 10_001, BatchBytes: -1, InFlight: 65, Patience: -1}
 	_, err := upload(t.Context(), steady().uploader(), sequence(nil), o)
 	if !errors.Is(err, ErrOptions) {
 		t.Fatalf("error %v", err)
 	}
-	for _, field := range []string{"BatchRows is 1001", "BatchBytes is -1", "InFlight is 65", "Patience"} {
+	for _, field := range []string{"BatchRows is 10001", "BatchBytes is -1", "InFlight is 65", "Patience"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %s", err, field)
 		}

@@ -13,7 +13,7 @@ import (
 
 // UpsertOptions tune an upload. The zero value is meant for bulk loading over a local network.
 type UpsertOptions struct {
-	// BatchRows is how many rows one call carries at most: 1 to 1000. 0 means 256.
+	// BatchRows is how many rows one call carries at most: 1 to 10,000. 0 means 256.
 	BatchRows int
 
 	// BatchBytes is how many encoded bytes one call carries at most; a row larger than that travels
@@ -38,7 +38,7 @@ type UpsertOptions struct {
 // Defaults and bounds of UpsertOptions.
 const (
 	defaultBatchRows  = 256
-	maxBatchRows      = 1000 // of the API
+	maxBatchRows      = 10_000 // of the API
 	defaultBatchBytes = 1 << 20
 	defaultInFlight   = 4
 	maxInFlight       = 64
