@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/segue-ann/segue/hnsw"
+)
+
+// Metric says what "near" means.
+type Metric = hnsw.Metric
+
+// The metrics.
+const (
+	// Cosine: distance 1 - cosine of the angle. Vectors are normalised inside; zero vectors are refused.
+	Cosine = hnsw.Cosine
+	// InnerProduct: distance minus the inner product.
+	InnerProduct = hnsw.InnerProduct
+	// L2: squared Euclidean distance.
+	L2 = hnsw.L2
+)
+
+// CollectionConfig is what a collection is created with. Only Name, Dim and Metric are required.
+type CollectionConfig struct {
+	// Name matches [A-Za-z0-9_][A-Za-z0-9_.-]* and is at most Limits.MaxNameBytes long.
+	Name string `json:"name"`
+	// Dim is the length of every vector, 1..Limits.MaxDim.
+	Dim int `json:"dim"`
+	// Metric is one of Cosine, InnerProduct, L2.
+	Metric Metric `json:"metric"`
+	// M is the number of links a node aims for above level 0; level 0 has 2M. 0 means 16; else 4..64.
+	M int `json:"m"`
+	// EfConstruction is the beam width of an insert. 0 means 100; else M..2000.
+	EfConstruction int `json:"ef_construction"`
+	// Attributes is the schema. Where it is empty any attribute of any type is taken; else an attribute
+	// that is not declared, or of another type, is refused.
+	Attributes []AttributeSpec `json:"attributes,omitempty"`
+}
+
+const (
+	defaultM              = 16
+	defaultEfConstruction = 100
+)
+
+// Limits bound what a caller may ask for; every one is enforced before memory of its size is taken.
+type Limits struct {
+	MaxDim            int // of a vector
+	MaxK              int // neighbors asked for
+	MaxEf             int // beam width asked for
+	MaxBatch          int // items, profiles or ids of one call
+	MaxIDBytes        int // of an item or user id
+	MaxNameBytes      int // of a collection or attribute name
+	MaxAttributes     int // of one item, and of a schema
+	MaxAttributeBytes int // of one item's encoded attributes
+	MaxPage           int // items of one page
+	MaxCollections    int
+}
+
+// DefaultLimits are the limits where Options names none.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxDim:            4096,
+		MaxK:              10_000,
+		MaxEf:             20_000,
+		MaxBatch:          10_000,
+		MaxIDBytes:        256,
+		MaxNameBytes:      64,
+		MaxAttributes:     64,
+		MaxAttributeBytes: 16 << 10,
+		MaxPage:           1_000,
+		MaxCollections:    256,
+	}
+}
+
+// DefaultEf is the beam width of a search that names none: wide enough for recall@10 above 0.95 on the
+// data sets of docs/benchmarks.md, and growing with k because a beam narrower than 1.5k loses recall.
+func DefaultEf(k int) int { return max(64, k+k/2) }
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+func (c *CollectionConfig) ensureDefaults() {
+	if c.M == 0 {
+		c.M = defaultM
+	}
+	if c.EfConstruction == 0 {
+		c.EfConstruction = max(defaultEfConstruction, c.M)
+	}
+}
+
+// validate returns every broken rule.
+func (c CollectionConfig) validate(l Limits) error {
+	var p problems
+	switch {
+	case c.Name == "":
+		p.add(ReasonRequired, "name", "must not be empty")
+	case len(c.Name) > l.MaxNameBytes:
+		p.add(ReasonTooLong, "name", "must be at most %d bytes, has %d", l.MaxNameBytes, len(c.Name))
+	case !nameForm.MatchString(c.Name):
+		p.add(ReasonInvalidFormat, "name", "must match %s", nameForm)
+	}
+	p.inRange("dim", c.Dim, 1, l.MaxDim)
+	if c.Metric != Cosine && c.Metric != InnerProduct && c.Metric != L2 {
+		p.add(ReasonRequired, "metric", "must be COSINE, INNER_PRODUCT or L2")
+	}
+	p.inRange("m", c.M, 4, 64)
+	p.inRange("ef_construction", c.EfConstruction, max(c.M, 4), 2000)
+	if len(c.Attributes) > l.MaxAttributes {
+		p.add(ReasonOutOfRange, "attributes", "must be at most %d, are %d", l.MaxAttributes, len(c.Attributes))
+		return p.err()
+	}
+	seen := make(map[string]bool, len(c.Attributes))
+	for i, a := range c.Attributes {
+		field := fmt.Sprintf("attributes[%d]", i)
+		p.attributeName(field+".name", a.Name, l)
+		if seen[a.Name] {
+			p.add(ReasonDuplicateAttribute, field+".name", "%q is declared twice", a.Name)
+		}
+		seen[a.Name] = true
+		if a.Type < Keyword || a.Type > Timestamp {
+			p.add(ReasonRequired, field+".type", "must be KEYWORD, BOOL, INT, FLOAT or TIMESTAMP")
+		}
+	}
+	return p.err()
+}
+
+// collectionRecord is the catalog's value of a collection: JSON, so that a person can read it.
+type collectionRecord struct {
+	Config     CollectionConfig `json:"config"`
+	CreateTime time.Time        `json:"create_time"`
+}
+
+func (r collectionRecord) encode() ([]byte, error) { return json.Marshal(r) }
+
+func decodeCollectionRecord(b []byte) (collectionRecord, error) {
+	var r collectionRecord
+	err := json.Unmarshal(b, &r)
+	return r, err
+}

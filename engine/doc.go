@@ -1,0 +1,35 @@
+// Package engine keeps collections: it is the only package that knows both the durable store and the graph.
+//
+// Items are the truth; the graph is derived and can always be rebuilt from them. A collection is
+//
+//	storage     item rows, profile rows and the log, in Pebble: what survives
+//	hnsw.Index  slots, vectors and links: what is searched
+//	table       item id -> slot, and slot -> (item id, LSN, attributes): the border between the two
+//
+// # Flows
+//
+// Write (write.go, apply.go): callers validate and enqueue; one writer goroutine per collection takes what
+// has gathered, numbers it with LSNs, and commits rows and log records in one synced batch (group commit);
+// one applier goroutine then brings the group into table and graph, publishes the visible LSN, and answers.
+// Commit of one group runs beside the application of the one before.
+//
+// Read (search.go): wait for the read token, turn the query form into a vector, search the graph or scan,
+// translate slots to item ids while the searcher's epoch is pinned.
+//
+// Recovery (recover.go) = newest valid snapshot + replay of later log records through the same apply.
+// Where no snapshot is valid the graph is rebuilt from the items, again through apply.
+//
+// # Invariants
+//
+//	visible <= committed <= appended          per collection, all LSNs
+//	id -> slot of the table is a bijection between live items and live slots of the index, between groups
+//	an item's table entry is written before its node can be reached, and stays until its slot is reused,
+//	which the index does only when no searcher that could have seen it is left
+//
+// # Concurrency
+//
+// Every exported method is safe for concurrent use. Searches take no lock but a shard's read lock per
+// translated result. Lock order: Engine.mu, then Collection.visibleMu; the table's shard locks are leaves.
+//
+// Non-goals: network, identity, ranking after search (package engine/rank, later), sharding.
+package engine

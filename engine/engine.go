@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segue-ann/segue/storage"
+)
+
+// Options configure an Engine. The zero value of a field means its documented default.
+type Options struct {
+	// Logger receives what an operator should know. Default slog.Default().
+	Logger *slog.Logger
+	// Limits bound requests. Default DefaultLimits(), as a whole.
+	Limits Limits
+	// SnapshotTail is how many log records may follow the newest snapshot before one is taken in the
+	// background. Default 100,000. Negative: never.
+	SnapshotTail int
+	// ReserveBytes is the address space reserved for the vectors and links of one collection, which bounds
+	// how many items it can hold; memory is taken only as items come. Default 64 GiB.
+	ReserveBytes int64
+	// Store configures the store; its Logger is set where it is nil.
+	Store storage.Options
+}
+
+const (
+	defaultSnapshotTail = 100_000
+	defaultReserveBytes = 64 << 30
+	snapshotsKept       = 2
+)
+
+func (o *Options) ensureDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits()
+	}
+	if o.SnapshotTail == 0 {
+		o.SnapshotTail = defaultSnapshotTail
+	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = defaultReserveBytes
+	}
+	if o.Store.Logger == nil {
+		o.Store.Logger = o.Logger
+	}
+}
+
+// Engine is the set of collections in one directory.
+type Engine struct {
+	opts  Options
+	store *storage.Store
+
+	mu     sync.RWMutex // guards byName, closed
+	byName map[string]*Collection
+	closed bool
+}
+
+// Open opens the store in dir, creating it where there is none, and recovers every collection: newest valid
+// snapshot, then the log records after it. It returns when all of them answer; cost is bound by reading the
+// snapshots and re-inserting the tail. A directory held by another process is storage's LockedError; items
+// that fail their checksum refuse to open.
+func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
+	o.ensureDefaults()
+	store, err := storage.Open(dir, o.Store)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
+	rows, err := store.Collections()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read catalog: %w", err), e.Close())
+	}
+	for _, row := range rows {
+		c, err := openCollection(ctx, e, row)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("recover collection %q: %w", row.Name, err), e.Close())
+		}
+		c.start()
+		e.byName[row.Name] = c
+	}
+	return e, nil
+}
+
+// Close waits for calls in flight, stops the collections and closes the store. No snapshot is taken: a
+// restart does not depend on one. Calls after Close fail with ErrClosed.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	all := e.byName
+	e.byName = nil
+	e.mu.Unlock()
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, c.close())
+	}
+	return errors.Join(append(errs, e.store.Close())...)
+}
+
+// Limits returns the limits in force.
+func (e *Engine) Limits() Limits { return e.opts.Limits }
+
+// CreateCollection creates an empty collection durably. Errors: *InvalidError, *AlreadyExistsError,
+// *LimitError.
+func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*Collection, error) {
+	cfg.ensureDefaults()
+	if err := cfg.validate(e.opts.Limits); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	record := collectionRecord{Config: cfg, CreateTime: time.Now().UTC().Truncate(time.Microsecond)}
+	b, err := record.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode collection config: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, ErrClosed
+	case e.byName[cfg.Name] != nil:
+		return nil, &AlreadyExistsError{Name: cfg.Name}
+	case len(e.byName) >= e.opts.Limits.MaxCollections:
+		return nil, &LimitError{Resource: "collections", Limit: e.opts.Limits.MaxCollections}
+	}
+	id, err := e.store.NextCollectionID()
+	if err != nil {
+		return nil, fmt.Errorf("choose collection id: %w", err)
+	}
+	row := storage.CollectionRow{ID: id, Name: cfg.Name, Config: b}
+	c, err := newCollection(e, row, record)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.store.PutCollection(row); err != nil {
+		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), c.index.Close())
+	}
+	c.start()
+	e.byName[cfg.Name] = c
+	return c, nil
+}
+
+// Collection returns the collection of that name, or *NotFoundError.
+func (e *Engine) Collection(name string) (*Collection, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if c := e.byName[name]; c != nil {
+		return c, nil
+	}
+	return nil, &NotFoundError{Kind: "collection", Name: clip(name)}
+}
+
+// Collections returns all collections by ascending name.
+func (e *Engine) Collections() []*Collection {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make([]*Collection, 0, len(e.byName))
+	for _, c := range e.byName {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b *Collection) int { return strings.Compare(a.cfg.Name, b.cfg.Name) })
+	return all
+}
+
+// DeleteCollection removes a collection with all its items, profiles and snapshots. Calls in flight finish
+// first; later ones fail with *NotFoundError.
+func (e *Engine) DeleteCollection(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	c := e.byName[name]
+	if c == nil {
+		return &NotFoundError{Kind: "collection", Name: clip(name)}
+	}
+	delete(e.byName, name)
+	if err := c.close(); err != nil {
+		return fmt.Errorf("close collection %q: %w", name, err)
+	}
+	if err := e.store.DropCollection(c.id); err != nil {
+		return fmt.Errorf("drop collection %q: %w", name, err)
+	}
+	return nil
+}
+
+// DiskBytes returns the size of the store's files.
+func (e *Engine) DiskBytes() int64 { return int64(e.store.Metrics().DiskBytes) }
+
+// clip keeps an error message short when it repeats what a caller sent.
+func clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}

@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrClosed is returned by every call after Close.
+var ErrClosed = errors.New("engine: closed")
+
+// NotFoundError says that something named does not exist.
+type NotFoundError struct {
+	// Kind is "collection", "item" or "user".
+	Kind string
+	Name string
+}
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %q not found", e.Kind, e.Name) }
+
+// AlreadyExistsError says that a collection of that name exists.
+type AlreadyExistsError struct{ Name string }
+
+func (e *AlreadyExistsError) Error() string {
+	return fmt.Sprintf("collection %q already exists", e.Name)
+}
+
+// Reason classifies a violation; the server sends it as ErrorInfo.reason.
+type Reason string
+
+// Reasons of violations.
+const (
+	ReasonRequired           Reason = "FIELD_REQUIRED"
+	ReasonOutOfRange         Reason = "OUT_OF_RANGE"
+	ReasonTooLong            Reason = "TOO_LONG"
+	ReasonInvalidFormat      Reason = "INVALID_FORMAT"
+	ReasonDimensionMismatch  Reason = "DIMENSION_MISMATCH"
+	ReasonNotFinite          Reason = "VECTOR_NOT_FINITE"
+	ReasonZeroVector         Reason = "ZERO_VECTOR"
+	ReasonUnknownAttribute   Reason = "UNKNOWN_ATTRIBUTE"
+	ReasonAttributeType      Reason = "ATTRIBUTE_TYPE_MISMATCH"
+	ReasonDuplicateAttribute Reason = "DUPLICATE_ATTRIBUTE"
+)
+
+// Violation is one broken rule of one field.
+type Violation struct {
+	Reason Reason
+	// Field is the path below the call's argument: "items[3].vector", "query.item_id", "k", "config.dim".
+	Field string
+	// Rule says in words what was expected and what was seen.
+	Rule string
+}
+
+// InvalidError reports bad input: every broken rule found, at least one, in field order. Nothing was
+// written. Of the items of one batch at most MaxViolations violations are listed.
+type InvalidError struct{ Violations []Violation }
+
+func (e *InvalidError) Error() string {
+	var b strings.Builder
+	for i, v := range e.Violations {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %s", v.Field, v.Rule)
+	}
+	return b.String()
+}
+
+// MaxViolations caps how many violations one InvalidError lists.
+const MaxViolations = 32
+
+// LimitError says that a resource limit was reached: the collection is full, or there are too many of them.
+type LimitError struct {
+	// Resource is "slots" or "collections".
+	Resource string
+	Limit    int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("limit of %d %s reached", e.Limit, e.Resource)
+}
+
+// BusyError says that the operation is already running (a snapshot of the same collection).
+type BusyError struct{ Operation string }
+
+func (e *BusyError) Error() string { return e.Operation + " is already running" }

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/segue-ann/segue/storage"
+)
+
+// Get returns an item as it was written, or *NotFoundError. One store read.
+func (c *Collection) Get(ctx context.Context, id string) (Item, error) {
+	if err := c.validateIDs([]string{id}); err != nil {
+		return Item{}, err
+	}
+	if err := c.enter(); err != nil {
+		return Item{}, err
+	}
+	defer c.calls.leave()
+	return c.get(ctx, id)
+}
+
+// GetBatch returns the items that exist, in the order asked for, and the ids that do not.
+func (c *Collection) GetBatch(ctx context.Context, ids []string) (found []Item, missing []string, err error) {
+	if err := c.validateIDs(ids); err != nil {
+		return nil, nil, err
+	}
+	if err := c.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer c.calls.leave()
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		it, err := c.get(ctx, id)
+		switch err.(type) { //nolint:errorlint // get returns this type unwrapped
+		case nil:
+			found = append(found, it)
+		case *NotFoundError:
+			missing = append(missing, id)
+		default:
+			return nil, nil, err
+		}
+	}
+	return found, missing, nil
+}
+
+// List returns up to limit items in ascending byte order of id, beginning after the id given, and whether
+// there are more. An item written or deleted between two pages may or may not be seen; no other is missed
+// or seen twice.
+func (c *Collection) List(ctx context.Context, after string, limit int) (items []Item, more bool, err error) {
+	var p problems
+	p.inRange("limit", limit, 1, c.engine.opts.Limits.MaxPage)
+	if err := p.err(); err != nil {
+		return nil, false, err
+	}
+	if err := c.enter(); err != nil {
+		return nil, false, err
+	}
+	defer c.calls.leave()
+	for row, err := range c.rows.Items(after, limit+1) {
+		if err != nil {
+			return nil, false, fmt.Errorf("list items: %w", err)
+		}
+		if len(items) == limit {
+			more = true
+			break
+		}
+		it, err := c.item(row)
+		if err != nil {
+			return nil, false, err
+		}
+		items = append(items, it)
+	}
+	return items, more, c.waitVisible(ctx, LSN(c.appended.Load()))
+}
+
+// Profile returns a user's profile, or *NotFoundError. One store read.
+func (c *Collection) Profile(ctx context.Context, user string) (Profile, error) {
+	var p problems
+	p.id("user_id", user, c.engine.opts.Limits)
+	if err := p.err(); err != nil {
+		return Profile{}, err
+	}
+	if err := c.enter(); err != nil {
+		return Profile{}, err
+	}
+	defer c.calls.leave()
+	row, err := c.rows.Profile(user)
+	if err := c.durable(ctx, row.LSN, err); err != nil {
+		return Profile{}, notFound(err, "user", user)
+	}
+	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vectors)
+	if err != nil {
+		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(user), err)
+	}
+	return Profile{UserID: user, Vector: v, Revision: LSN(row.LSN)}, nil
+}
+
+func (c *Collection) get(ctx context.Context, id string) (Item, error) {
+	row, err := c.rows.Item(id)
+	if err := c.durable(ctx, row.LSN, err); err != nil {
+		return Item{}, notFound(err, "item", id)
+	}
+	return c.item(row)
+}
+
+// durable waits until a row just read, or its absence, is durable and visible, and returns readErr or why
+// it could not wait. Pebble shows a batch to readers before its fsync; without the wait a crash could take
+// back what a caller has seen. A row that was visible before costs no wait.
+func (c *Collection) durable(ctx context.Context, lsn uint64, readErr error) error {
+	if readErr != nil {
+		lsn = c.appended.Load()
+	}
+	if err := c.waitVisible(ctx, LSN(lsn)); err != nil {
+		return err
+	}
+	return readErr
+}
+
+func (c *Collection) item(row storage.ItemRow) (Item, error) {
+	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vector)
+	if err != nil {
+		return Item{}, fmt.Errorf("item %q: %w", clip(row.ID), err)
+	}
+	a, err := decodeAttributes(row.Attributes, nil)
+	if err != nil {
+		return Item{}, fmt.Errorf("item %q: %w", clip(row.ID), err)
+	}
+	return Item{ID: row.ID, Vector: v, Attributes: a, Revision: LSN(row.LSN)}, nil
+}

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/storage"
+)
+
+// Search answers one retrieval: at most K neighbors, best score first, ties by item id. The seed item of an
+// item query is never among them. Fewer than K come back only where fewer items exist (Exhausted). Errors:
+// *InvalidError, *NotFoundError of the item or user asked with, context errors. Cost: O(ef * M) distances,
+// or O(items) where Exact.
+func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResult, error) {
+	if err := c.validateSearch(&req); err != nil {
+		return SearchResult{}, err
+	}
+	if err := c.enter(); err != nil {
+		return SearchResult{}, err
+	}
+	defer c.calls.leave()
+	if req.MinRevision > 0 {
+		if err := c.waitVisible(ctx, req.MinRevision); err != nil {
+			return SearchResult{}, err
+		}
+	}
+	revision := c.Revision()
+	// Until Release no slot that this search sees is reused: slots can be translated to items.
+	s := c.index.Acquire()
+	defer s.Release()
+	vec, seed, err := c.resolve(ctx, s, req.Query)
+	if err != nil {
+		return SearchResult{}, err
+	}
+	result := SearchResult{Info: SearchInfo{Revision: revision}}
+	if err := c.search(ctx, s, vec, seed, &req, &result); err != nil {
+		return SearchResult{}, err
+	}
+	if req.WithVectors {
+		if err := c.addVectors(ctx, &result); err != nil {
+			return SearchResult{}, err
+		}
+	}
+	return result, nil
+}
+
+// noSeed is the seed slot of a query that has none.
+const noSeed = math.MaxUint32
+
+// resolve turns the query form into a vector, valid until s is released, and the slot to leave out.
+func (c *Collection) resolve(ctx context.Context, s *hnsw.Searcher, q Query) (vec []float32, seed uint32, err error) {
+	switch {
+	case q.ItemID != "":
+		slot, ok := c.table.slotOf(q.ItemID)
+		if !ok {
+			return nil, 0, &NotFoundError{Kind: "item", Name: clip(q.ItemID)}
+		}
+		return s.Vector(slot)[:c.cfg.Dim], slot, nil
+	case q.UserID != "":
+		p, err := c.Profile(ctx, q.UserID)
+		return p.Vector, noSeed, err
+	}
+	return q.Vector, noSeed, nil
+}
+
+// overFetch is how many candidates beyond K are fetched, for the seed and for items replaced meanwhile.
+const overFetch = 4
+
+// search fills result. Where dropping the seed or stale versions leaves fewer than K it asks for more.
+func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, result *SearchResult) error {
+	ef := req.Ef
+	if ef == 0 {
+		ef = DefaultEf(req.K)
+	}
+	seedID := ""
+	if seed != noSeed {
+		seedID = req.Query.ItemID
+	}
+	for fetch := req.K + overFetch; ; fetch *= 2 {
+		var (
+			found []hnsw.Candidate
+			stats hnsw.SearchStats
+			err   error
+		)
+		if req.Exact {
+			found, stats, err = s.Exact(ctx, vec, fetch)
+		} else {
+			found, stats, err = s.Search(ctx, vec, hnsw.SearchParams{K: fetch, Ef: max(ef, fetch)})
+		}
+		if err != nil {
+			return err
+		}
+		info := &result.Info
+		info.Distances += stats.Distances
+		info.Hops += stats.Hops
+		info.Plan, info.EfUsed = PlanGraph, max(ef, fetch)
+		if stats.Exact {
+			info.Plan, info.EfUsed = PlanExact, 0
+		}
+		result.Neighbors, err = c.translate(found, seed, seedID, req)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(result.Neighbors) == req.K:
+			info.Completeness = Complete
+			return nil
+		case len(found) < fetch:
+			info.Completeness = Exhausted
+			return nil
+		}
+	}
+}
+
+// translate turns candidates, ascending by distance, into at most K neighbors in API order.
+func (c *Collection) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest) ([]Neighbor, error) {
+	out := make([]Neighbor, 0, min(len(found), req.K))
+	for at := 0; at < len(found) && len(out) < req.K; {
+		// A run of equal distance is put in order of id before it is cut.
+		run := at
+		for ; run < len(found) && found[run].Distance == found[at].Distance; run++ {
+		}
+		first := len(out)
+		for _, cand := range found[at:run] {
+			e := c.table.entries.at(cand.Slot)
+			id := e.id()
+			if cand.Slot == seed || id == seedID || c.superseded(id, cand.Slot, found) {
+				continue
+			}
+			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: c.score(cand.Distance)}
+			if req.WithAttributes {
+				var err error
+				if n.Attributes, err = decodeAttributes(e.attributes(), req.AttributeNames); err != nil {
+					return nil, fmt.Errorf("item %q: %w", id, err)
+				}
+			}
+			out = append(out, n)
+		}
+		if len(out)-first > 1 {
+			sortByID(out[first:])
+		}
+		at = run
+	}
+	return out[:min(len(out), req.K)], nil
+}
+
+// sortByID orders a run of equal scores. Insertion sort: runs are short, mostly of one.
+func sortByID(ns []Neighbor) {
+	for i := 1; i < len(ns); i++ {
+		for j := i; j > 0 && strings.Compare(ns[j].ItemID, ns[j-1].ItemID) < 0; j-- {
+			ns[j], ns[j-1] = ns[j-1], ns[j]
+		}
+	}
+}
+
+// superseded says whether another slot holds the item now and makes this one stale: the item was deleted,
+// or its new version was found too. Where the new version was not found the old one stands for it: it was
+// current when the search began.
+func (c *Collection) superseded(id string, slot uint32, found []hnsw.Candidate) bool {
+	now, ok := c.table.slotOf(id)
+	if ok && now == slot {
+		return false
+	}
+	if !ok {
+		return true
+	}
+	for i := range found {
+		if found[i].Slot == now {
+			return true
+		}
+	}
+	return false
+}
+
+// score turns a distance into a score: higher is better.
+func (c *Collection) score(distance float32) float32 {
+	if c.cfg.Metric == Cosine {
+		return 1 - distance
+	}
+	return -distance
+}
+
+func (c *Collection) addVectors(ctx context.Context, result *SearchResult) error {
+	kept := result.Neighbors[:0]
+	for _, n := range result.Neighbors {
+		it, err := c.get(ctx, n.ItemID)
+		if errors.As(err, new(*NotFoundError)) {
+			continue // deleted since the search
+		}
+		if err != nil {
+			return err
+		}
+		n.Vector = it.Vector
+		kept = append(kept, n)
+	}
+	result.Neighbors = kept
+	return nil
+}
+
+func (c *Collection) validateSearch(req *SearchRequest) error {
+	l := c.engine.opts.Limits
+	var p problems
+	forms := 0
+	if req.Query.Vector != nil {
+		forms++
+		p.vector("query.vector", req.Query.Vector, &c.cfg)
+	}
+	if req.Query.ItemID != "" {
+		forms++
+		p.id("query.item_id", req.Query.ItemID, l)
+	}
+	if req.Query.UserID != "" {
+		forms++
+		p.id("query.user_id", req.Query.UserID, l)
+	}
+	if forms != 1 {
+		p.add(ReasonRequired, "query", "must have exactly one of vector, item_id and user_id, has %d", forms)
+	}
+	p.inRange("k", req.K, 1, l.MaxK)
+	if req.Ef != 0 {
+		p.inRange("ef", req.Ef, 1, l.MaxEf)
+	}
+	if req.Exact && req.Ef != 0 {
+		p.add(ReasonInvalidFormat, "ef", "must not be set with exact")
+	}
+	if written := LSN(c.appended.Load()); req.MinRevision > written {
+		p.add(ReasonOutOfRange, "min_revision", "must be a revision of this collection, at most %d, is %d", written, req.MinRevision)
+	}
+	return p.err()
+}
+
+// notFound turns the store's not-found into ours; context errors stay as they are.
+func notFound(err error, kind, name string) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return &NotFoundError{Kind: kind, Name: clip(name)}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return fmt.Errorf("read %s %q: %w", kind, clip(name), err)
+}

@@ -1,0 +1,52 @@
+package engine
+
+import "context"
+
+// Statistics is a collection's state in numbers. The fields of one call may be taken at slightly different
+// moments.
+type Statistics struct {
+	Items        int
+	Slots        int // ever used: live and retired
+	RetiredSlots int // waiting to be reused
+	MaxLevel     int
+	MeanDegree   float64 // links per live node at level 0
+	// IndexBytes is memory taken by vectors, links and the table of ids and attributes; BytesPerVector is
+	// IndexBytes per live item, 0 where there are none.
+	IndexBytes     int64
+	BytesPerVector float64
+	// Revision is the visible LSN, SnapshotRevision that of the newest snapshot; LogTail is how many log
+	// records a restart would replay.
+	Revision         LSN
+	SnapshotRevision LSN
+	LogTail          int
+	// DiskBytes is the size of the whole store, all collections together.
+	DiskBytes int64
+}
+
+// Statistics returns the collection's numbers. Cost: one pass over the links of a sample of nodes.
+func (c *Collection) Statistics(ctx context.Context) (Statistics, error) {
+	if err := c.enter(); err != nil {
+		return Statistics{}, err
+	}
+	defer c.calls.leave()
+	if err := ctx.Err(); err != nil {
+		return Statistics{}, err
+	}
+	x := c.index.Stats()
+	s := Statistics{
+		Items:            c.Len(),
+		Slots:            x.Slots,
+		RetiredSlots:     x.Slots - x.Live,
+		MaxLevel:         x.MaxLevel,
+		MeanDegree:       x.MeanDegree0,
+		IndexBytes:       x.Bytes + c.table.bytes(),
+		Revision:         c.Revision(),
+		SnapshotRevision: LSN(c.snapshotLSN.Load()),
+		DiskBytes:        c.engine.DiskBytes(),
+	}
+	if s.Items > 0 {
+		s.BytesPerVector = float64(s.IndexBytes) / float64(s.Items)
+	}
+	s.LogTail = int(s.Revision - s.SnapshotRevision)
+	return s, nil
+}

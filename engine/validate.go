@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"unicode/utf8"
+)
+
+// problems gathers violations up to MaxViolations.
+type problems struct{ list []Violation }
+
+func (p *problems) add(r Reason, field, format string, args ...any) {
+	if len(p.list) < MaxViolations {
+		p.list = append(p.list, Violation{Reason: r, Field: field, Rule: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (p *problems) full() bool { return len(p.list) >= MaxViolations }
+
+func (p *problems) err() error {
+	if len(p.list) == 0 {
+		return nil
+	}
+	return &InvalidError{Violations: p.list}
+}
+
+func (p *problems) inRange(field string, v, low, high int) {
+	if v < low || v > high {
+		p.add(ReasonOutOfRange, field, "must be between %d and %d, is %d", low, high, v)
+	}
+}
+
+// batch checks the length of a list argument.
+func (p *problems) batch(field string, n, most int) {
+	if n == 0 {
+		p.add(ReasonRequired, field, "must not be empty")
+	} else if n > most {
+		p.add(ReasonOutOfRange, field, "must be at most %d, are %d", most, n)
+	}
+}
+
+func (p *problems) id(field, id string, l Limits) {
+	switch {
+	case id == "":
+		p.add(ReasonRequired, field, "must not be empty")
+	case len(id) > l.MaxIDBytes:
+		p.add(ReasonTooLong, field, "must be at most %d bytes, has %d", l.MaxIDBytes, len(id))
+	case !utf8.ValidString(id):
+		p.add(ReasonInvalidFormat, field, "must be valid UTF-8")
+	}
+}
+
+func (p *problems) attributeName(field, name string, l Limits) {
+	switch {
+	case name == "":
+		p.add(ReasonRequired, field, "must not be empty")
+	case len(name) > l.MaxNameBytes:
+		p.add(ReasonTooLong, field, "must be at most %d bytes, has %d", l.MaxNameBytes, len(name))
+	case !nameForm.MatchString(name):
+		p.add(ReasonInvalidFormat, field, "must match %s", nameForm)
+	}
+}
+
+// MaxNorm bounds the Euclidean norm of a vector, so that no squared distance between two of them
+// overflows a float32.
+const MaxNorm = 1e18
+
+// vector checks dimension, finiteness, norm, and under Cosine that the vector is not zero.
+func (p *problems) vector(field string, v []float32, c *CollectionConfig) {
+	if len(v) != c.Dim {
+		p.add(ReasonDimensionMismatch, field, "must have %d components, has %d", c.Dim, len(v))
+		return
+	}
+	norm := 0.0
+	for i, x := range v {
+		f := float64(x)
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			p.add(ReasonNotFinite, fmt.Sprintf("%s[%d]", field, i), "must be finite, is %v", x)
+			return
+		}
+		norm += f * f
+	}
+	norm = math.Sqrt(norm)
+	if norm == 0 && c.Metric == Cosine {
+		p.add(ReasonZeroVector, field, "must not be all zeros in a COSINE collection: it has no direction")
+	}
+	if norm > MaxNorm {
+		p.add(ReasonOutOfRange, field, "must have a norm of at most %g, has %g", MaxNorm, norm)
+	}
+}
+
+// attributes checks sorted attributes against the schema.
+func (p *problems) attributes(field string, as Attributes, schema map[string]AttributeType, l Limits) {
+	if len(as) > l.MaxAttributes {
+		p.add(ReasonOutOfRange, field, "must be at most %d, are %d", l.MaxAttributes, len(as))
+		return
+	}
+	size := 0
+	for i, a := range as {
+		at := field + "[" + a.Name + "]"
+		if len(a.Name) > l.MaxNameBytes {
+			at = fmt.Sprintf("%s[%d]", field, i) // an error does not repeat what is too long
+		}
+		p.attributeName(at, a.Name, l)
+		if i > 0 && as[i-1].Name == a.Name {
+			p.add(ReasonDuplicateAttribute, at, "is given twice")
+		}
+		if want, ok := schema[a.Name]; schema != nil && !ok {
+			p.add(ReasonUnknownAttribute, at, "is not declared in the collection's schema")
+		} else if ok && want != a.Value.Type {
+			p.add(ReasonAttributeType, at, "must be %v, is %v", want, a.Value.Type)
+		}
+		size += len(a.Name) + p.value(at, a.Value)
+	}
+	if size > l.MaxAttributeBytes {
+		p.add(ReasonTooLong, field, "must be at most %d bytes in all, are %d", l.MaxAttributeBytes, size)
+	}
+}
+
+// value checks one value and returns about how many bytes it takes.
+func (p *problems) value(field string, v Value) int {
+	switch v.Type {
+	case Keyword:
+		size := 0
+		if len(v.Keywords) == 0 {
+			p.add(ReasonRequired, field, "must have at least one keyword")
+		}
+		for _, k := range v.Keywords {
+			if !utf8.ValidString(k) {
+				p.add(ReasonInvalidFormat, field, "must be valid UTF-8")
+			}
+			size += len(k) + 1
+		}
+		return size
+	case Float:
+		if math.IsNaN(v.Float) || math.IsInf(v.Float, 0) {
+			p.add(ReasonNotFinite, field, "must be finite, is %v", v.Float)
+		}
+	case Timestamp:
+		if y := v.Time.Year(); y < 1 || y > 9999 {
+			p.add(ReasonOutOfRange, field, "must lie in the years 1 to 9999")
+		}
+	case Bool, Int:
+	default:
+		p.add(ReasonRequired, field, "must have a value")
+	}
+	return 8
+}

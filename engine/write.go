@@ -1,0 +1,329 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/segue-ann/segue/storage"
+)
+
+// mutation is one change of one item or profile.
+type mutation struct {
+	kind   storage.LogKind
+	id     string // item id or user id
+	vector []float32
+	// row is the vector as stored; attributes are encoded.
+	row        []byte
+	attributes []byte
+	lsn        LSN
+}
+
+// write is one caller's mutations, committed and applied together.
+type write struct {
+	mutations []mutation
+	missing   []string // ids that a delete did not find, in order; set by apply
+	done      chan error
+}
+
+// lastLSN is the LSN of the write's last mutation: when it is visible, all of them are.
+func (w *write) lastLSN() LSN { return w.mutations[len(w.mutations)-1].lsn }
+
+// writeGroup is the unit of commit and of application.
+type writeGroup struct {
+	writes    []*write
+	mutations []mutation // of all writes, in LSN order
+}
+
+// Bounds of one group: enough to share an fsync among many writers, small enough that a group is applied
+// in tens of milliseconds.
+const (
+	maxGroupMutations = 2048
+	maxGroupBytes     = 16 << 20
+)
+
+// dtypeF32 is the only vector type stored so far: little-endian float32.
+const dtypeF32 = 1
+
+// Upsert writes items, replacing those that exist. All or nothing: when it returns nil every item is
+// durable and visible, and the LSN can be sent as MinRevision. Where an id comes twice, the later one wins.
+// The items must not change until it returns. Errors: *InvalidError (nothing written), *LimitError,
+// storage's LowSpaceError; after a context error the write may or may not happen.
+func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
+	var p problems
+	p.batch("items", len(items), c.engine.opts.Limits.MaxBatch)
+	if err := p.err(); err != nil {
+		return 0, err
+	}
+	muts := make([]mutation, len(items))
+	for i := range items {
+		if p.full() {
+			break
+		}
+		it := &items[i]
+		field := fmt.Sprintf("items[%d]", i)
+		attributes := it.Attributes.sorted()
+		p.id(field+".id", it.ID, c.engine.opts.Limits)
+		p.vector(field+".vector", it.Vector, &c.cfg)
+		p.attributes(field+".attributes", attributes, c.schema, c.engine.opts.Limits)
+		if len(p.list) > 0 {
+			continue // keep looking for violations, but encode no more
+		}
+		muts[i] = mutation{
+			kind:       storage.LogPutItem,
+			id:         it.ID,
+			vector:     it.Vector,
+			row:        encodeVector(it.Vector),
+			attributes: appendAttributes(nil, attributes),
+		}
+	}
+	if err := p.err(); err != nil {
+		return 0, err
+	}
+	w := &write{mutations: muts}
+	if err := c.submit(ctx, w); err != nil {
+		return 0, err
+	}
+	return w.lastLSN(), nil
+}
+
+// Delete removes items. Ids that do not exist are returned in missing and are no error. When it returns nil
+// the deletes are durable and no later search returns the items.
+func (c *Collection) Delete(ctx context.Context, ids []string) (missing []string, rev LSN, err error) {
+	if err := c.validateIDs(ids); err != nil {
+		return nil, 0, err
+	}
+	w := &write{mutations: make([]mutation, len(ids))}
+	for i, id := range ids {
+		w.mutations[i] = mutation{kind: storage.LogDeleteItem, id: id}
+	}
+	if err := c.submit(ctx, w); err != nil {
+		return nil, 0, err
+	}
+	return w.missing, w.lastLSN(), nil
+}
+
+// UpsertProfiles writes profiles with the guarantees of Upsert.
+func (c *Collection) UpsertProfiles(ctx context.Context, profiles []Profile) (LSN, error) {
+	var p problems
+	p.batch("profiles", len(profiles), c.engine.opts.Limits.MaxBatch)
+	if err := p.err(); err != nil {
+		return 0, err
+	}
+	w := &write{mutations: make([]mutation, len(profiles))}
+	for i := range profiles {
+		if p.full() {
+			break
+		}
+		field := fmt.Sprintf("profiles[%d]", i)
+		p.id(field+".user_id", profiles[i].UserID, c.engine.opts.Limits)
+		p.vector(field+".vector", profiles[i].Vector, &c.cfg)
+		if len(p.list) == 0 {
+			w.mutations[i] = mutation{
+				kind: storage.LogPutProfile,
+				id:   profiles[i].UserID,
+				row:  encodeVector(profiles[i].Vector),
+			}
+		}
+	}
+	if err := p.err(); err != nil {
+		return 0, err
+	}
+	if err := c.submit(ctx, w); err != nil {
+		return 0, err
+	}
+	return w.lastLSN(), nil
+}
+
+// DeleteProfile removes a user's profile, or returns *NotFoundError.
+func (c *Collection) DeleteProfile(ctx context.Context, user string) (LSN, error) {
+	if _, err := c.Profile(ctx, user); err != nil {
+		return 0, err
+	}
+	w := &write{mutations: []mutation{{kind: storage.LogDeleteProfile, id: user}}}
+	if err := c.submit(ctx, w); err != nil {
+		return 0, err
+	}
+	return w.lastLSN(), nil
+}
+
+// submit hands a write to the writer and waits until it is durable and visible.
+func (c *Collection) submit(ctx context.Context, w *write) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.calls.leave()
+	if err := c.failure(); err != nil {
+		return err
+	}
+	w.done = make(chan error, 1)
+	select {
+	case c.writes <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writeLoop is the writer: it gathers what callers submitted while the last group was committed, numbers it,
+// and commits it in one synced batch. It ends when writes is closed, and then ends the applier.
+func (c *Collection) writeLoop() {
+	defer close(c.groups)
+	var next *write // taken from writes, but over the last group's bounds
+	for {
+		w := next
+		next = nil
+		if w == nil {
+			var open bool
+			if w, open = <-c.writes; !open {
+				return
+			}
+		}
+		g := &writeGroup{writes: []*write{w}}
+		n, size := len(w.mutations), w.size()
+	gather:
+		for {
+			select {
+			case w, open := <-c.writes:
+				if !open {
+					break gather // seen again by the receive above
+				}
+				n, size = n+len(w.mutations), size+w.size()
+				if n > maxGroupMutations || size > maxGroupBytes {
+					next = w
+					break gather
+				}
+				g.writes = append(g.writes, w)
+			default:
+				break gather
+			}
+		}
+		if err := c.commit(g); err != nil {
+			for _, w := range g.writes {
+				w.done <- err
+			}
+			continue
+		}
+		c.groups <- g
+	}
+}
+
+func (w *write) size() int {
+	n := 0
+	for i := range w.mutations {
+		m := &w.mutations[i]
+		n += len(m.id) + len(m.row) + len(m.attributes)
+	}
+	return n
+}
+
+// commit numbers the group and makes it durable. On error nothing is written and no LSN is used up.
+func (c *Collection) commit(g *writeGroup) error {
+	if err := c.failure(); err != nil {
+		return err
+	}
+	if err := c.roomFor(g); err != nil {
+		return err
+	}
+	first := LSN(c.committed.Load())
+	lsn := first
+	b := c.rows.NewBatch()
+	defer b.Close()
+	for _, w := range g.writes {
+		for i := range w.mutations {
+			m := &w.mutations[i]
+			lsn++
+			m.lsn = lsn
+			if err := c.put(b, m); err != nil {
+				return err
+			}
+		}
+		g.mutations = append(g.mutations, w.mutations...)
+	}
+	c.appended.Store(uint64(lsn))
+	if err := b.Commit(); err != nil {
+		c.appended.Store(uint64(first))
+		c.announce()
+		return fmt.Errorf("commit LSN %d to %d: %w", first+1, lsn, err)
+	}
+	c.committed.Store(uint64(lsn))
+	return nil
+}
+
+// roomFor refuses a group that the index might not hold: once durable it must be applicable.
+func (c *Collection) roomFor(g *writeGroup) error {
+	n := 0
+	for _, w := range g.writes {
+		for i := range w.mutations {
+			if w.mutations[i].kind == storage.LogPutItem {
+				n++
+			}
+		}
+	}
+	// Two groups may be committed but not applied; a replaced item's slot stays taken for a grace period.
+	slack := 3 * max(maxGroupMutations, c.engine.opts.Limits.MaxBatch)
+	limit := c.index.Options().MaxSlots
+	if n > 0 && c.index.Len()+n+min(slack, limit/4) > limit {
+		return &LimitError{Resource: "slots", Limit: limit}
+	}
+	return nil
+}
+
+func (c *Collection) put(b *storage.Batch, m *mutation) error {
+	switch m.kind {
+	case storage.LogPutItem:
+		return b.PutItem(storage.ItemRow{
+			ID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(c.cfg.Dim), Vector: m.row, Attributes: m.attributes,
+		})
+	case storage.LogDeleteItem:
+		return b.DeleteItem(m.id, uint64(m.lsn))
+	case storage.LogPutProfile:
+		return b.PutProfile(storage.ProfileRow{
+			UserID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(c.cfg.Dim), Count: 1, Vectors: m.row,
+		})
+	case storage.LogDeleteProfile:
+		return b.DeleteProfile(m.id, uint64(m.lsn))
+	}
+	panic(fmt.Sprintf("engine: mutation of kind %d", m.kind))
+}
+
+func (c *Collection) validateIDs(ids []string) error {
+	var p problems
+	p.batch("ids", len(ids), c.engine.opts.Limits.MaxBatch)
+	for i, id := range ids {
+		if p.full() || len(ids) > c.engine.opts.Limits.MaxBatch {
+			break
+		}
+		p.id(fmt.Sprintf("ids[%d]", i), id, c.engine.opts.Limits)
+	}
+	return p.err()
+}
+
+func encodeVector(v []float32) []byte {
+	b := make([]byte, 4*len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+	}
+	return b
+}
+
+var errVectorShape = errors.New("stored vector has another type or dimension than the collection")
+
+// decodeVector is the inverse of encodeVector, appending to dst[:0].
+func (c *Collection) decodeVector(dst []float32, dtype uint8, dim uint32, b []byte) ([]float32, error) {
+	if dtype != dtypeF32 || int(dim) != c.cfg.Dim || len(b) != 4*c.cfg.Dim {
+		return nil, fmt.Errorf("%w: type %d, dimension %d, %d bytes", errVectorShape, dtype, dim, len(b))
+	}
+	dst = dst[:0]
+	for ; len(b) >= 4; b = b[4:] {
+		dst = append(dst, math.Float32frombits(binary.LittleEndian.Uint32(b)))
+	}
+	return dst, nil
+}
