@@ -66,9 +66,13 @@ func writeService(b *strings.Builder, s protoreflect.ServiceDescriptor) {
 	fmt.Fprintf(b, "  service %s\n", s.Name())
 	for i := range s.Methods().Len() {
 		m := s.Methods().Get(i)
-		level := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
-		fmt.Fprintf(b, "    %s(%s) %s  %s\n", m.Name(), m.Input().Name(), m.Output().Name(), level)
+		fmt.Fprintf(b, "    %s(%s) %s  %s\n", m.Name(), m.Input().Name(), m.Output().Name(), idempotency(m))
 	}
+}
+
+func idempotency(m protoreflect.MethodDescriptor) descriptorpb.MethodOptions_IdempotencyLevel {
+	o, _ := m.Options().(*descriptorpb.MethodOptions) // nil, where there are none, has the default
+	return o.GetIdempotencyLevel()
 }
 
 func writeMessage(b *strings.Builder, m protoreflect.MessageDescriptor) {
@@ -123,7 +127,6 @@ func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
 			for j := range methods.Len() {
 				n++
 				m := methods.Get(j)
-				level := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
 				want := descriptorpb.MethodOptions_IDEMPOTENT
 				switch name := string(m.Name()); {
 				case creates[m.Name()]:
@@ -131,7 +134,7 @@ func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
 				case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "BatchGet"), strings.HasPrefix(name, "List"), name == "NearestNeighbors":
 					want = descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 				}
-				if level != want {
+				if level := idempotency(m); level != want {
 					t.Errorf("%s: idempotency_level %v, want %v", m.FullName(), level, want)
 				}
 			}
@@ -151,7 +154,11 @@ func TestNumbersOfOneByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fields := d.(protoreflect.MessageDescriptor).Fields()
+		m, ok := d.(protoreflect.MessageDescriptor)
+		if !ok {
+			t.Fatalf("%s is no message", name)
+		}
+		fields := m.Fields()
 		for i := range fields.Len() {
 			if f := fields.Get(i); f.Number() > 15 {
 				t.Errorf("%s has number %d", f.FullName(), f.Number())

@@ -1,0 +1,217 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/segue-ann/segue/engine"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+// Options configure a Server. The zero value of a field means its documented default.
+type Options struct {
+	// Logger receives one record for each call that fails, and at debug level for each that does not. Default
+	// slog.Default().
+	Logger *slog.Logger
+	// MaxRecvBytes bounds a request message, after decompression. Default 16 MiB.
+	MaxRecvBytes int
+	// MaxSendBytes bounds a response message. Default 32 MiB.
+	MaxSendBytes int
+	// MaxHeaderBytes bounds the header list of a call. Default 16 KiB.
+	MaxHeaderBytes int
+	// MaxStreams bounds the calls in flight on one connection. Default 256.
+	MaxStreams int
+}
+
+const (
+	defaultMaxRecvBytes   = 16 << 20
+	defaultMaxSendBytes   = 32 << 20
+	defaultMaxHeaderBytes = 16 << 10
+	defaultMaxStreams     = 256
+)
+
+// EnsureDefaults replaces zero values by the defaults.
+func (o *Options) EnsureDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	for _, f := range []struct {
+		field *int
+		value int
+	}{
+		{&o.MaxRecvBytes, defaultMaxRecvBytes},
+		{&o.MaxSendBytes, defaultMaxSendBytes},
+		{&o.MaxHeaderBytes, defaultMaxHeaderBytes},
+		{&o.MaxStreams, defaultMaxStreams},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+}
+
+// Validate reports every field that is out of range.
+func (o Options) Validate() error {
+	var errs []error
+	for _, f := range []struct {
+		name             string
+		value, low, high int
+	}{
+		{"MaxRecvBytes", o.MaxRecvBytes, 4 << 10, 1 << 30},
+		{"MaxSendBytes", o.MaxSendBytes, 4 << 10, 1 << 30},
+		{"MaxHeaderBytes", o.MaxHeaderBytes, 1 << 10, 1 << 20},
+		{"MaxStreams", o.MaxStreams, 1, 1 << 20},
+	} {
+		if f.value < f.low || f.value > f.high {
+			errs = append(errs, fmt.Errorf("server: %s must be between %d and %d, is %d", f.name, f.low, f.high, f.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Server serves one engine over gRPC, with health checks and reflection.
+type Server struct {
+	grpc   *grpc.Server
+	health *health.Server
+
+	draining  chan struct{} // closed when Shutdown begins
+	drainOnce sync.Once
+	streams   sync.WaitGroup // handlers of streaming methods; see interceptors.stream
+}
+
+// New returns a server of e's collections; it listens nowhere yet. e must stay open until Shutdown has returned.
+func New(e *engine.Engine, o Options) (*Server, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{health: health.NewServer(), draining: make(chan struct{})}
+	in := &interceptors{
+		log:          o.Logger,
+		readOnly:     readOnlyMethods(),
+		maxSendBytes: o.MaxSendBytes,
+		draining:     s.draining,
+		streams:      &s.streams,
+	}
+	s.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.ChainUnaryInterceptor(in.access, in.status, in.recover),
+		grpc.StreamInterceptor(in.stream),
+		grpc.MaxRecvMsgSize(o.MaxRecvBytes),
+		grpc.MaxSendMsgSize(o.MaxSendBytes),
+		grpc.MaxHeaderListSize(uint32(o.MaxHeaderBytes)),
+		grpc.MaxConcurrentStreams(uint32(o.MaxStreams)),
+		grpc.ConnectionTimeout(10*time.Second),
+		// Handlers use the engine: Stop must not return, and the engine must not be closed, before they have.
+		grpc.WaitForHandlers(true),
+		// The library's default of 5 minutes disconnects clients with common keepalive settings (too_many_pings).
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: 15 * time.Minute,
+			// An age limit is what makes clients behind a balancer find new replicas.
+			MaxConnectionAge: 30 * time.Minute,
+			// Long enough for a snapshot of a large collection to end on the old connection.
+			MaxConnectionAgeGrace: 10 * time.Minute,
+			Time:                  60 * time.Second,
+			Timeout:               20 * time.Second,
+		}),
+	)
+	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes}
+	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
+	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
+	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
+	seguev1.RegisterCollectionServiceServer(s.grpc, &collectionService{b})
+	seguev1.RegisterAdminServiceServer(s.grpc, &adminService{b})
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	for _, d := range services() {
+		s.health.SetServingStatus(string(d.FullName()), healthpb.HealthCheckResponse_SERVING)
+	}
+	return s, nil
+}
+
+// Serve answers calls on lis, which it closes at the end, until Shutdown; then it returns nil. It may be called for
+// several listeners. Whoever calls it sees to it that an unencrypted listener is only reachable by those who may use
+// the server.
+func (s *Server) Serve(lis net.Listener) error {
+	err := s.grpc.Serve(lis)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown stops the server: health checks answer NOT_SERVING, listeners close, calls in flight go on to their end.
+// When ctx is done first, the remaining calls are cancelled and Shutdown returns ctx's error once their handlers have
+// ended. Open health watches and reflection streams are ended at once. It may be called more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.drainOnce.Do(func() { close(s.draining) })
+	drained := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(drained)
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = fmt.Errorf("server: calls in flight were cancelled: %w", ctx.Err())
+		s.grpc.Stop()
+		<-drained
+	}
+	s.streams.Wait()
+	return err
+}
+
+// services lists the services of the API, which are those that the health check knows by name.
+func services() []protoreflect.ServiceDescriptor {
+	var all []protoreflect.ServiceDescriptor
+	for _, f := range []protoreflect.FileDescriptor{
+		seguev1.File_segue_v1_retrieval_service_proto,
+		seguev1.File_segue_v1_item_service_proto,
+		seguev1.File_segue_v1_profile_service_proto,
+		seguev1.File_segue_v1_collection_service_proto,
+		seguev1.File_segue_v1_admin_service_proto,
+	} {
+		for i := range f.Services().Len() {
+			all = append(all, f.Services().Get(i))
+		}
+	}
+	return all
+}
+
+// backend is what the services have in common.
+type backend struct {
+	engine       *engine.Engine
+	limits       engine.Limits
+	maxSendBytes int
+}
+
+// collection finds the collection that a request names in field.
+func (b *backend) collection(field, name string) (*engine.Collection, error) {
+	if name == "" {
+		return nil, invalid(engine.ReasonRequired, field, "must not be empty")
+	}
+	return b.engine.Collection(name)
+}
+
+// roomForVectors refuses an answer of n vectors that could not be sent, before they are read.
+func (b *backend) roomForVectors(n, dim int) error {
+	if bytes := 4 * int64(n) * int64(dim); bytes > int64(b.maxSendBytes) {
+		return &responseTooLargeError{bytes: bytes, limit: b.maxSendBytes}
+	}
+	return nil
+}
