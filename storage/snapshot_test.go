@@ -116,7 +116,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		s = mustOpen(t, fsys, Options{})
 		c = s.Collection(1, 0)
 	}
-	if names, err := fsys.List("store/" + ingestDir); err == nil && len(names) > 0 {
+	if names, err := fsys.List(testDir + "/" + ingestDir); err == nil && len(names) > 0 {
 		t.Fatalf("files left behind: %v", names)
 	}
 	if err := c.DropSnapshot(2); !errors.Is(err, ErrNotFound) {

@@ -19,6 +19,9 @@ type Store struct {
 	log  *slog.Logger
 	db   *pebble.DB
 	lock *pebble.Lock
+	// sealer runs unless the store is read-only.
+	sealer   *sealer
+	pebbleFS *pebbleFS
 
 	// slabs decodes compressed slabs; safe for concurrent use.
 	slabs *zstd.Decoder
@@ -79,11 +82,20 @@ func (s *Store) Close() error {
 	select {
 	case <-s.gate.drained:
 	case <-s.fatal.done:
-		return s.fatal.err
 	}
-	err := s.db.Close()
+	// Background work can fail when no call is in progress: Pebble's locks are then held for good.
+	if err := s.fatal.check(); err != nil {
+		return err
+	}
+	if !s.opts.ReadOnly {
+		s.sealer.close()
+	}
+	err := s.wrap(s.db.Close())
 	s.slabs.Close()
-	return errors.Join(s.wrap(err), s.lock.Close())
+	if err == nil && !s.opts.ReadOnly {
+		err = sealClean(s.fs, s.dir)
+	}
+	return errors.Join(err, s.lock.Close())
 }
 
 // wrap classifies an error of Pebble: corruption becomes a CorruptionError that names the file where Pebble

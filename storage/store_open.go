@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,6 +40,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
+	s.sealer = newSealer(s.fs, dir, s.log)
+	s.pebbleFS = &pebbleFS{FS: s.fs, sealer: s.sealer, fatal: s.fatal}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
@@ -79,7 +82,21 @@ func (s *Store) open() (err error) {
 	if s.opts.ReadOnly && !desc.Exists {
 		return ErrNoStore
 	}
-	if err := s.openPebble(); err != nil {
+	seal, sealed, err := checkSeal(s.fs, s.dir, desc)
+	if err != nil {
+		return err
+	}
+	if seal.clean && !s.opts.ReadOnly {
+		// From here on the write-ahead logs change.
+		seal.clean, seal.wals = false, nil
+		if err := writeSeal(s.fs, s.dir, seal); err != nil {
+			return err
+		}
+	}
+	if !sealed && desc.Exists {
+		s.log.Warn("storage: no intact " + sealName + ", damage to the MANIFEST cannot be told from a torn write")
+	}
+	if err := s.openPebble(desc.Exists); err != nil {
 		return err
 	}
 	if s.slabs, err = newSlabDecoder(); err != nil {
@@ -91,23 +108,42 @@ func (s *Store) open() (err error) {
 	if s.opts.ReadOnly {
 		return nil
 	}
-	return s.sweep()
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	s.sealer.start()
+	s.pebbleFS.running.Store(true)
+	return nil
 }
 
-// openPebble opens the engine. A panic on damaged files is reported as the corruption it is.
-func (s *Store) openPebble() (err error) {
+// openPebble opens the engine. Whatever it says of a store that exists, short of an error of the operating
+// system, is that it cannot make sense of the files.
+func (s *Store) openPebble(exists bool) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &CorruptionError{File: s.dir, Reason: fmt.Sprintf("the storage engine cannot read its files: %v", r)}
 		}
 	}()
-	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
-	return s.wrap(err)
+	po := s.pebbleOptions()
+	if s.opts.FS == nil {
+		po.WithFSDefaults()
+	}
+	s.db, err = pebble.Open(s.dir, po)
+	if err == nil {
+		return nil
+	}
+	err = s.wrap(err)
+	var c *CorruptionError
+	var errno syscall.Errno
+	if !exists || errors.As(err, &c) || errors.As(err, &errno) && errno != syscall.ENOENT {
+		return err
+	}
+	return &CorruptionError{File: s.dir, Reason: "the storage engine cannot read its files", Err: err}
 }
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	po := &pebble.Options{
-		FS:                          s.fs,
+		FS:                          s.pebbleFS,
 		Lock:                        s.lock,
 		ReadOnly:                    s.opts.ReadOnly,
 		FormatMajorVersion:          pebbleFormat,
@@ -133,9 +169,6 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	po.Levels[0].BlockSize = 32 << 10
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
-	if s.opts.FS == nil {
-		po.WithFSDefaults()
-	}
 	return po
 }
 

@@ -9,11 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// testDir has parents that do not exist: Open makes them durable too.
+const testDir = "srv/segue/store"
+
 // mustOpen opens a store on fsys and closes it at the end of the test.
 func mustOpen(t testing.TB, fsys vfs.FS, o Options) *Store {
 	t.Helper()
 	o.FS = fsys
-	s, err := Open("store", o)
+	s, err := Open(testDir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,12 +231,12 @@ func TestTrimLog(t *testing.T) {
 
 func TestClosedAndReadOnly(t *testing.T) {
 	fsys := vfs.NewMem()
-	if _, err := Open("store", Options{FS: fsys, ReadOnly: true}); !errors.Is(err, ErrNoStore) {
+	if _, err := Open(testDir, Options{FS: fsys, ReadOnly: true}); !errors.Is(err, ErrNoStore) {
 		t.Fatal(err)
 	}
 	s := mustOpen(t, fsys, Options{})
 	putItems(t, s.Collection(1, 0), 1, "a")
-	if _, err := Open("store", Options{FS: fsys}); !errors.Is(err, ErrLocked) {
+	if _, err := Open(testDir, Options{FS: fsys}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second Open: %v", err)
 	}
 	mustClose(t, s)

@@ -1,0 +1,211 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+	"testing"
+)
+
+// dumped are the releases that dump looks at.
+var dumped = []releaseID{{1, 0}, {1, 1}, {2, 0}}
+
+// dump renders everything a reader can see, one fact a line. Two stores with equal dumps answer alike.
+func dump(s *Store) (string, error) {
+	var b strings.Builder
+	rows, err := s.Collections()
+	if err != nil {
+		return "", err
+	}
+	for _, r := range rows {
+		fmt.Fprintf(&b, "collection %d %q %q\n", r.ID, r.Name, r.Config)
+	}
+	next, err := s.NextCollectionID()
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(&b, "next id %d\n", next)
+	for _, id := range dumped {
+		if err := dumpRelease(&b, s.Collection(id.collection, id.release)); err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
+}
+
+func dumpRelease(b *strings.Builder, c *Collection) error {
+	fmt.Fprintf(b, "release %d/%d\n", c.ID(), c.Release())
+	for r, err := range c.Items("", 0) {
+		if err != nil {
+			return err
+		}
+		one, err := c.Item(r.ID)
+		if err != nil {
+			return fmt.Errorf("point read: %w", err)
+		}
+		if itemLine(one) != itemLine(r) {
+			return fmt.Errorf("scan sees %s, point read %s", itemLine(r), itemLine(one))
+		}
+		b.WriteString(itemLine(r))
+	}
+	for r, err := range c.Profiles("", 0) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, " profile %q lsn %d %d/%d/%d %08x %q\n", r.UserID, r.LSN, r.DType, r.Dim, r.Count, crc32.ChecksumIEEE(r.Vectors), r.Attributes)
+	}
+	first, err := c.FirstLSN()
+	if err != nil {
+		return err
+	}
+	last, err := c.LastLSN()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b, " log %d..%d\n", first, last)
+	if err := c.Log(first, func(r LogRecord) error {
+		fmt.Fprintf(b, "  %d %v %q\n", r.LSN, r.Kind, r.ID)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return dumpSnapshots(b, c)
+}
+
+func itemLine(r ItemRow) string {
+	return fmt.Sprintf(" item %q lsn %d %d/%d %08x %q\n", r.ID, r.LSN, r.DType, r.Dim, crc32.ChecksumIEEE(r.Vector), r.Attributes)
+}
+
+func dumpSnapshots(b *strings.Builder, c *Collection) error {
+	infos, err := c.Snapshots()
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if info.Err != nil {
+			return info.Err
+		}
+		r, err := c.OpenSnapshot(info.Generation)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, " snapshot %d lsn %d %v %q %q\n", info.Generation, info.LSN, info.CreateTime.UnixMicro(), r.Header().Engine, r.Header().Index)
+		for _, sec := range r.Header().Sections {
+			for n := range sec.Slabs {
+				data, err := r.ReadSlab(sec.Name, n, nil)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(b, "  slab %s/%d %d %08x\n", sec.Name, n, len(data), crc32.ChecksumIEEE(data))
+			}
+		}
+	}
+	return nil
+}
+
+// step is one logical change of a store: after a crash it is there whole or not at all.
+type step struct {
+	name string
+	do   func(s *Store) error
+}
+
+// workload touches every kind of row and every way a store changes its files. Flushes and compactions are
+// asked for, so that the table files and the MANIFEST change too. size is the length of vectors and slabs.
+func workload(size int) []step {
+	commit := func(coll, release uint32, first uint64, fill func(b *Batch, lsn uint64) error, n uint64) func(*Store) error {
+		return func(s *Store) error {
+			b := s.Collection(coll, release).NewBatch()
+			defer b.Close()
+			for lsn := first; lsn < first+n; lsn++ {
+				if err := fill(b, lsn); err != nil {
+					return err
+				}
+			}
+			return b.Commit()
+		}
+	}
+	put := func(b *Batch, lsn uint64) error {
+		id := fmt.Sprintf("track-%d", lsn%7)
+		return b.PutItem(ItemRow{ID: id, LSN: lsn, DType: 1, Dim: uint32(size / 4), Vector: slabBytes(lsn, id, 0, size), Attributes: []byte(id)})
+	}
+	drop := func(b *Batch, lsn uint64) error { return b.DeleteItem(fmt.Sprintf("track-%d", lsn%7), lsn) }
+	user := func(b *Batch, lsn uint64) error {
+		if lsn%3 == 0 {
+			return b.DeleteProfile("user-1", lsn)
+		}
+		return b.PutProfile(ProfileRow{UserID: fmt.Sprintf("user-%d", lsn%3), LSN: lsn, DType: 1, Dim: 2, Count: 2, Vectors: slabBytes(lsn, "u", 0, 16)})
+	}
+	catalog := func(id uint32, config string) func(*Store) error {
+		return func(s *Store) error {
+			return s.PutCollection(CollectionRow{ID: id, Name: fmt.Sprint("c", id), Config: []byte(config)})
+		}
+	}
+	return []step{
+		{"create collection 1", catalog(1, "a")},
+		{"items", commit(1, 0, 1, put, 5)},
+		{"more items", commit(1, 0, 6, put, 4)},
+		{"create collection 2", catalog(2, "b")},
+		{"items of 2", commit(2, 0, 1, put, 3)},
+		{"flush", func(s *Store) error { return s.db.Flush() }},
+		{"deletions", commit(1, 0, 10, drop, 2)},
+		{"profiles", commit(1, 0, 12, user, 4)},
+		{"items of release 1", commit(1, 1, 1, put, 2)},
+		{"snapshot 1", func(s *Store) error { return writeSnapshot(s.Collection(1, 0), 1, 15, size) }},
+		{"items over the snapshot", commit(1, 0, 16, put, 3)},
+		{"compact", func(s *Store) error { return s.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false) }},
+		{"snapshot 2", func(s *Store) error { return writeSnapshot(s.Collection(1, 0), 2, 18, size) }},
+		{"change collection 1", catalog(1, "a2")},
+		{"trim", func(s *Store) error { return s.Collection(1, 0).TrimLog(14) }},
+		{"drop snapshot 1", func(s *Store) error { return s.Collection(1, 0).DropSnapshot(1) }},
+		{"drop collection 2", func(s *Store) error { return s.DropCollection(2) }},
+		{"last items", commit(1, 0, 19, put, 2)},
+	}
+}
+
+// runWorkload does every step and returns the dumps: the first of the empty store, then one after each step.
+func runWorkload(t testing.TB, s *Store, steps []step) []string {
+	t.Helper()
+	var dumps []string
+	for i := -1; i < len(steps); i++ {
+		if i >= 0 {
+			if err := steps[i].do(s); err != nil {
+				t.Fatalf("%s: %v", steps[i].name, err)
+			}
+		}
+		d, err := dump(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dumps = append(dumps, d)
+	}
+	return dumps
+}
+
+// leftovers returns an error if a store that was just opened holds rows that belong to no visible state.
+func leftovers(s *Store) error {
+	ids, err := s.pending()
+	if err != nil {
+		return err
+	}
+	if len(ids) != 0 {
+		return fmt.Errorf("pending snapshots after Open: %v", ids)
+	}
+	headers := make(map[snapshotID]bool)
+	var errs []error
+	err = s.scan([]byte{0}, []byte{0xff}, func(key, _ []byte) (bool, error) {
+		k, ok := parseKey(key)
+		id := snapshotID{releaseID{k.collection, k.release}, k.gen}
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("unknown key %x", key))
+		case k.kind == kindSnapshot && k.sub == snapshotHeader:
+			headers[id] = true
+		case k.kind == kindSnapshot && !headers[id]:
+			errs = append(errs, fmt.Errorf("slab without header: %s", formatKeyForPeople(key)))
+		}
+		return true, nil
+	})
+	return errors.Join(append(errs, err)...)
+}
