@@ -144,6 +144,9 @@ type NearestNeighborsRequest struct {
 	// may be named and change nothing. Empty: none beyond those three. A path that is none of these is
 	// INVALID_ARGUMENT with reason UNKNOWN_PATH; where the collection has a schema, an attribute that it does not declare
 	// is INVALID_ARGUMENT with reason UNKNOWN_ATTRIBUTE.
+	//
+	// In protobuf's JSON a field mask is one string, its names in lowerCamelCase: "attributes.title,attributes.albumId" for
+	// the attributes `title` and `album_id`. grpcurl and ghz take {"paths": ["attributes.title", "attributes.album_id"]}.
 	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,14,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	// Whether to return each neighbor's embedding. 4 bytes a dimension and neighbor, and a read from the store each.
 	IncludeVectors bool `protobuf:"varint,15,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"` // Number 16 is kept for partial answers at the deadline.
