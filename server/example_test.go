@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -30,7 +31,7 @@ func example(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	quiet := slog.New(slog.DiscardHandler)
 	e, err := engine.Open(ctx, dir, engine.Options{Logger: quiet})
 	if err != nil {
@@ -50,10 +51,7 @@ func example(ctx context.Context) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		if stopped := s.Shutdown(ctx); err == nil {
-			err = stopped
-		}
-		<-served
+		err = errors.Join(err, s.Shutdown(ctx), <-served)
 	}()
 
 	conn, err := grpc.NewClient("passthrough:///"+lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
