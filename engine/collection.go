@@ -113,12 +113,16 @@ func (c *Collection) close() error {
 	return c.index.Close()
 }
 
-// enter counts a call in; the caller must call c.calls.leave. After close it fails.
+// enter counts a call in; the caller must call c.calls.leave. After close it fails: ErrClosed where the engine
+// was closed, *NotFoundError where the collection was deleted.
 func (c *Collection) enter() error {
-	if !c.calls.enter() {
-		return &NotFoundError{Kind: "collection", Name: c.cfg.Name}
+	if c.calls.enter() {
+		return nil
 	}
-	return nil
+	if c.engine.closed.Load() {
+		return ErrClosed
+	}
+	return &NotFoundError{Kind: "collection", Name: c.cfg.Name}
 }
 
 // Config returns what the collection was created with, defaults filled in.

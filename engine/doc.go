@@ -29,7 +29,8 @@
 // # Concurrency
 //
 // Every exported method is safe for concurrent use. Searches take no lock but a shard's read lock per
-// translated result. Lock order: Engine.mu, then Collection.visibleMu; the table's shard locks are leaves.
+// translated result. Lock order: Engine.catalog, then Engine.mu; Collection.visibleMu and the table's shard locks
+// are leaves.
 //
 // Non-goals: network, identity, ranking after search (package engine/rank, later), sharding.
 package engine

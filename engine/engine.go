@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-ann/segue/storage"
@@ -58,9 +59,12 @@ type Engine struct {
 	opts  Options
 	store *storage.Store
 
-	mu     sync.RWMutex // guards byName, closed
+	catalog sync.Mutex // serialises creating, deleting and closing; held over disk writes
+
+	mu     sync.RWMutex // guards byName; held only for a look
 	byName map[string]*Collection
-	closed bool
+
+	closed atomic.Bool
 }
 
 // Open opens the store in dir, creating it where there is none, and recovers every collection: newest valid
@@ -92,17 +96,13 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 // Close waits for calls in flight, stops the collections and closes the store. No snapshot is taken: a
 // restart does not depend on one. Calls after Close fail with ErrClosed.
 func (e *Engine) Close() error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	e.catalog.Lock()
+	defer e.catalog.Unlock()
+	if e.closed.Swap(true) {
 		return nil
 	}
-	e.closed = true
-	all := e.byName
-	e.byName = nil
-	e.mu.Unlock()
 	var errs []error
-	for _, c := range all {
+	for _, c := range e.Collections() {
 		errs = append(errs, c.close())
 	}
 	return errors.Join(append(errs, e.store.Close())...)
@@ -126,14 +126,14 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 	if err != nil {
 		return nil, fmt.Errorf("encode collection config: %w", err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.closed:
+	e.catalog.Lock()
+	defer e.catalog.Unlock()
+	switch _, err := e.Collection(cfg.Name); {
+	case e.closed.Load():
 		return nil, ErrClosed
-	case e.byName[cfg.Name] != nil:
+	case err == nil:
 		return nil, &AlreadyExistsError{Name: cfg.Name}
-	case len(e.byName) >= e.opts.Limits.MaxCollections:
+	case len(e.Collections()) >= e.opts.Limits.MaxCollections:
 		return nil, &LimitError{Resource: "collections", Limit: e.opts.Limits.MaxCollections}
 	}
 	id, err := e.store.NextCollectionID()
@@ -149,17 +149,19 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), c.index.Close())
 	}
 	c.start()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.byName[cfg.Name] = c
 	return c, nil
 }
 
 // Collection returns the collection of that name, or *NotFoundError.
 func (e *Engine) Collection(name string) (*Collection, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed.Load() {
 		return nil, ErrClosed
 	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
 	if c := e.byName[name]; c != nil {
 		return c, nil
 	}
@@ -184,16 +186,15 @@ func (e *Engine) DeleteCollection(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	e.catalog.Lock()
+	defer e.catalog.Unlock()
+	c, err := e.Collection(name)
+	if err != nil {
+		return err
+	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return ErrClosed
-	}
-	c := e.byName[name]
-	if c == nil {
-		return &NotFoundError{Kind: "collection", Name: clip(name)}
-	}
 	delete(e.byName, name)
+	e.mu.Unlock()
 	if err := c.close(); err != nil {
 		return fmt.Errorf("close collection %q: %w", name, err)
 	}

@@ -4,10 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/segue-ann/segue/storage"
 )
 
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("engine: closed")
+
+// LowSpaceError is the store's refusal of a write that would leave too little space on the volume. Nothing was
+// written; reads go on.
+type LowSpaceError = storage.LowSpaceError
+
+// IsCorruption reports whether err says that stored bytes failed their check.
+func IsCorruption(err error) bool { return storage.IsCorruption(err) }
 
 // NotFoundError says that something named does not exist.
 type NotFoundError struct {

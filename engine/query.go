@@ -38,6 +38,8 @@ type Neighbor struct {
 	Distance   float32
 	Attributes Attributes
 	Vector     []float32
+
+	revision LSN // of the version that was found
 }
 
 // SearchResult holds at most K neighbors, best score first, ties by item id.

@@ -36,17 +36,27 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	if err != nil {
 		return SearchResult{}, err
 	}
-	result := SearchResult{Info: SearchInfo{Revision: revision}}
-	if err := c.search(ctx, s, vec, seed, &req, &result); err != nil {
-		return SearchResult{}, err
-	}
-	if req.WithVectors {
-		if err := c.addVectors(ctx, &result); err != nil {
+	for attempt := 1; ; attempt++ {
+		result := SearchResult{Info: SearchInfo{Revision: revision}}
+		if err := c.search(ctx, s, vec, seed, &req, &result); err != nil {
 			return SearchResult{}, err
 		}
+		if !req.WithVectors {
+			return result, nil
+		}
+		unchanged, err := c.addVectors(ctx, &result)
+		if err != nil {
+			return SearchResult{}, err
+		}
+		if unchanged || attempt == maxVectorAttempts {
+			return result, nil
+		}
 	}
-	return result, nil
 }
+
+// maxVectorAttempts bounds how often a search is repeated because a neighbor was written between being found
+// and being read from the store. The last attempt gives what is there: a newer vector, or a neighbor less.
+const maxVectorAttempts = 4
 
 // noSeed is the seed slot of a query that has none.
 const noSeed = math.MaxUint32
@@ -70,7 +80,12 @@ func (c *Collection) resolve(ctx context.Context, s *hnsw.Searcher, q Query) (ve
 // overFetch is how many candidates beyond K are fetched, for the seed and for items replaced meanwhile.
 const overFetch = 4
 
-// search fills result. Where dropping the seed or stale versions leaves fewer than K it asks for more.
+// maxTieFetch bounds, as a multiple of what was asked, how far a run of equal distances at the end of the
+// result is followed so that ids, not slots, decide who is in it.
+const maxTieFetch = 16
+
+// search fills result. It asks for more where dropping the seed or stale versions leaves fewer than K, and
+// where the last neighbor's distance is shared by candidates that may have been cut off.
 func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, result *SearchResult) error {
 	ef := req.Ef
 	if ef == 0 {
@@ -80,7 +95,9 @@ func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32
 	if seed != noSeed {
 		seedID = req.Query.ItemID
 	}
-	for fetch := req.K + overFetch; ; fetch *= 2 {
+	info := &result.Info
+	first := req.K + overFetch
+	for fetch := first; ; fetch *= 2 {
 		var (
 			found []hnsw.Candidate
 			stats hnsw.SearchStats
@@ -94,7 +111,6 @@ func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32
 		if err != nil {
 			return err
 		}
-		info := &result.Info
 		info.Distances += stats.Distances
 		info.Hops += stats.Hops
 		info.Plan, info.EfUsed = PlanGraph, max(ef, fetch)
@@ -105,14 +121,21 @@ func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32
 		if err != nil {
 			return err
 		}
+		n := len(result.Neighbors)
 		switch {
-		case len(result.Neighbors) == req.K:
-			info.Completeness = Complete
-			return nil
 		case len(found) < fetch:
 			info.Completeness = Exhausted
+			if n == req.K {
+				info.Completeness = Complete
+			}
 			return nil
+		case n < req.K:
+			continue
+		case result.Neighbors[n-1].Distance == found[fetch-1].Distance && fetch < maxTieFetch*first:
+			continue
 		}
+		info.Completeness = Complete
+		return nil
 	}
 }
 
@@ -131,7 +154,7 @@ func (c *Collection) translate(found []hnsw.Candidate, seed uint32, seedID strin
 			if cand.Slot == seed || id == seedID || c.superseded(id, cand.Slot, found) {
 				continue
 			}
-			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: c.score(cand.Distance)}
+			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: c.score(cand.Distance), revision: e.lsn()}
 			if req.WithAttributes {
 				var err error
 				if n.Attributes, err = decodeAttributes(e.attributes(), req.AttributeNames); err != nil {
@@ -181,24 +204,29 @@ func (c *Collection) score(distance float32) float32 {
 	if c.cfg.Metric == Cosine {
 		return 1 - distance
 	}
-	return -distance
+	return 0 - distance // not -distance: a score is never minus zero
 }
 
-func (c *Collection) addVectors(ctx context.Context, result *SearchResult) error {
+// addVectors reads each neighbor's vector from the store, where it is as it was written. It reports whether
+// every neighbor is still the version that was found.
+func (c *Collection) addVectors(ctx context.Context, result *SearchResult) (unchanged bool, err error) {
+	unchanged = true
 	kept := result.Neighbors[:0]
 	for _, n := range result.Neighbors {
 		it, err := c.get(ctx, n.ItemID)
 		if errors.As(err, new(*NotFoundError)) {
-			continue // deleted since the search
+			unchanged = false // deleted since
+			continue
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
+		unchanged = unchanged && it.Revision == n.revision
 		n.Vector = it.Vector
 		kept = append(kept, n)
 	}
 	result.Neighbors = kept
-	return nil
+	return unchanged, nil
 }
 
 func (c *Collection) validateSearch(req *SearchRequest) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -198,4 +199,45 @@ func BenchmarkSearch(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(float64(distances)/float64(n), "distances/op")
+}
+
+// TestTiesAtTheCut: of many items at one distance those with the lowest ids are returned, though more tie than
+// are fetched at first.
+func TestTiesAtTheCut(t *testing.T) {
+	const n, k = 60, 5
+	c := newTestCollection(t, 3, L2)
+	items := make([]Item, n)
+	for i := range items {
+		items[i] = Item{ID: fmt.Sprintf("tie-%02d", (i*23)%n), Vector: []float32{0, 0, 2}}
+	}
+	mustUpsert(t, c, items...)
+	mustUpsert(t, c, Item{ID: "zz-nearest", Vector: []float32{0, 0, 1}})
+	for _, exact := range []bool{false, true} {
+		res, err := c.Search(t.Context(), SearchRequest{Query: Query{Vector: []float32{0, 0, 0}}, K: k, Exact: exact})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"zz-nearest", "tie-00", "tie-01", "tie-02", "tie-03"}
+		for i, nb := range res.Neighbors {
+			if nb.ItemID != want[i] {
+				t.Errorf("exact %v: neighbor %d is %s, want %s", exact, i, nb.ItemID, want[i])
+			}
+		}
+	}
+}
+
+// TestScoreIsNeverMinusZero: a client that prints scores should not see -0.
+func TestScoreIsNeverMinusZero(t *testing.T) {
+	for _, metric := range []Metric{L2, InnerProduct} {
+		c := newTestCollection(t, 2, metric)
+		mustUpsert(t, c, Item{ID: "a", Vector: []float32{1, 0}})
+		q := map[Metric][]float32{L2: {1, 0}, InnerProduct: {0, 1}}[metric]
+		res, err := c.Search(t.Context(), SearchRequest{Query: Query{Vector: q}, K: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := res.Neighbors[0].Score; s != 0 || math.Signbit(float64(s)) {
+			t.Errorf("%v: score %g", metric, s)
+		}
+	}
 }

@@ -16,8 +16,9 @@ import (
 type SnapshotInfo struct {
 	Generation uint64
 	// LSN: the image holds exactly the writes up to it.
-	LSN        LSN
-	Items      int
+	LSN   LSN
+	Items int
+	// Bytes is what it takes on disk.
 	Bytes      int64
 	CreateTime time.Time
 }
@@ -77,7 +78,7 @@ func (c *Collection) snapshotIfDue() {
 		case err == nil:
 			c.engine.opts.Logger.Info("snapshot written", "collection", c.cfg.Name,
 				"generation", info.Generation, "lsn", info.LSN, "items", info.Items, "bytes", info.Bytes)
-		case errors.As(err, new(*BusyError)), errors.As(err, new(*NotFoundError)):
+		case errors.As(err, new(*BusyError)), errors.As(err, new(*NotFoundError)), errors.Is(err, ErrClosed):
 			// Another one runs, or the collection is closing.
 		default:
 			c.engine.opts.Logger.Error("snapshot failed", "collection", c.cfg.Name, "err", err)
@@ -146,6 +147,9 @@ func (c *Collection) snapshot(ctx context.Context) (info SnapshotInfo, err error
 		return info, errors.Join(err, w.Abort())
 	}
 	c.snapshotLSN.Store(uint64(lsn))
+	if all, err := c.rows.Snapshots(); err == nil && len(all) > 0 && all[0].Generation == info.Generation {
+		info.Bytes = all[0].Bytes
+	}
 	return info, c.retire(append([]storage.SnapshotInfo{{Generation: info.Generation, LSN: uint64(lsn)}}, kept...))
 }
 
@@ -184,7 +188,6 @@ func (c *Collection) stream(ctx context.Context, image *hnsw.Snapshot, w *storag
 			if err := w.Slab(sec.Name, n, sec.Compress, buf); err != nil {
 				return fmt.Errorf("section %s slab %d: %w", sec.Name, n, err)
 			}
-			info.Bytes += int64(len(buf))
 		}
 		sections = append(sections, storage.SectionInfo{Name: sec.Name, Slabs: sec.Slabs})
 	}
@@ -205,7 +208,6 @@ func (c *Collection) stream(ctx context.Context, image *hnsw.Snapshot, w *storag
 		if err := w.Slab(sectionItems, slabs, true, buf); err != nil {
 			return fmt.Errorf("section %s slab %d: %w", sectionItems, slabs, err)
 		}
-		info.Bytes += int64(len(buf))
 		slabs++
 	}
 	sections = append(sections, storage.SectionInfo{Name: sectionItems, Slabs: slabs})
