@@ -15,6 +15,9 @@ var ErrClosed = errors.New("engine: closed")
 // written; reads go on.
 type LowSpaceError = storage.LowSpaceError
 
+// CorruptionError names the stored bytes that failed a check.
+type CorruptionError = storage.CorruptionError
+
 // IsCorruption reports whether err says that stored bytes failed their check.
 func IsCorruption(err error) bool { return storage.IsCorruption(err) }
 

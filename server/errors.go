@@ -33,10 +33,12 @@ const (
 	reasonCollectionFull     = "COLLECTION_FULL"
 	reasonTooManyCollections = "TOO_MANY_COLLECTIONS"
 	reasonResponseTooLarge   = "RESPONSE_TOO_LARGE"
+	reasonDiskFull           = "DISK_FULL"
 	reasonAlreadyRunning     = "ALREADY_RUNNING"
 	reasonNotServing         = "NOT_SERVING"
 	reasonDeadlineExceeded   = "DEADLINE_EXCEEDED"
 	reasonCancelled          = "CANCELLED"
+	reasonDataCorrupted      = "DATA_CORRUPTED"
 	reasonInternal           = "INTERNAL"
 )
 
@@ -122,6 +124,7 @@ func toStatus(err error) *status.Status {
 		limit    *engine.LimitError
 		busy     *engine.BusyError
 		tooLarge *responseTooLargeError
+		lowSpace *engine.LowSpaceError
 	)
 	switch {
 	case errors.As(err, &bad) && len(bad.Violations) > 0:
@@ -139,6 +142,9 @@ func toStatus(err error) *status.Status {
 		return build(codes.ResourceExhausted, limit.Error(), reason, map[string]string{"limit": strconv.Itoa(limit.Limit)})
 	case errors.As(err, &tooLarge):
 		return build(codes.ResourceExhausted, tooLarge.Error(), reasonResponseTooLarge, map[string]string{"limit": strconv.Itoa(tooLarge.limit)})
+	case errors.As(err, &lowSpace): // the path of the data directory is not the caller's business
+		return build(codes.ResourceExhausted, "the volume of the data directory is nearly full: writes are refused, reads go on", reasonDiskFull,
+			map[string]string{"available_bytes": strconv.FormatUint(lowSpace.AvailBytes, 10), "low_water_bytes": strconv.FormatUint(lowSpace.LowWaterBytes, 10)})
 	case errors.As(err, &busy):
 		return build(codes.Aborted, busy.Error(), reasonAlreadyRunning, map[string]string{"operation": busy.Operation})
 	case errors.Is(err, engine.ErrClosed):
@@ -148,6 +154,8 @@ func toStatus(err error) *status.Status {
 		return build(codes.DeadlineExceeded, "the deadline passed before the answer was ready", reasonDeadlineExceeded, nil)
 	case errors.Is(err, context.Canceled):
 		return build(codes.Canceled, "the call was cancelled", reasonCancelled, nil)
+	case engine.IsCorruption(err):
+		return build(codes.DataLoss, "stored data does not match its checksum: run `segue check` on the data directory", reasonDataCorrupted, nil)
 	}
 	if st, ok := status.FromError(err); ok {
 		return st // made by the gRPC library's own services

@@ -33,6 +33,8 @@ func TestToStatus(t *testing.T) {
 		{"too many", &engine.LimitError{Resource: "collections", Limit: 9}, refusal{codes.ResourceExhausted, "TOO_MANY_COLLECTIONS", ""}},
 		{"large answer", &responseTooLargeError{bytes: 9, limit: 8}, refusal{codes.ResourceExhausted, "RESPONSE_TOO_LARGE", ""}},
 		{"busy", &engine.BusyError{Operation: "snapshot"}, refusal{codes.Aborted, "ALREADY_RUNNING", ""}},
+		{"disk full", fmt.Errorf("commit: %w", &engine.LowSpaceError{Dir: "secret"}), refusal{codes.ResourceExhausted, "DISK_FULL", ""}},
+		{"corruption", fmt.Errorf("read: %w", &engine.CorruptionError{File: "secret"}), refusal{codes.DataLoss, "DATA_CORRUPTED", ""}},
 		{"closed", fmt.Errorf("get: %w", engine.ErrClosed), refusal{codes.Unavailable, "NOT_SERVING", ""}},
 		{"deadline", fmt.Errorf("scan: %w", context.DeadlineExceeded), refusal{codes.DeadlineExceeded, "DEADLINE_EXCEEDED", ""}},
 		{"cancelled", context.Canceled, refusal{codes.Canceled, "CANCELLED", ""}},
@@ -116,8 +118,6 @@ func TestOneHugeViolationIsStillListed(t *testing.T) {
 func TestReasonsAreDocumented(t *testing.T) {
 	sent := map[string]bool{
 		"UNSPECIFIED": true,
-		// Sent once the engine tells them apart.
-		"DISK_FULL": true, "DATA_CORRUPTED": true,
 	}
 	for _, r := range []engine.Reason{
 		engine.ReasonRequired, engine.ReasonOutOfRange, engine.ReasonTooLong, engine.ReasonInvalidFormat, engine.ReasonDimensionMismatch,
@@ -125,7 +125,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		reasonUnknownPath, reasonInvalidPageToken,
 		reasonCollectionNotFound, reasonItemNotFound, reasonUserNotFound, reasonCollectionExists, reasonCollectionFull,
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,
-		reasonCancelled, reasonInternal,
+		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted,
 	} {
 		sent[string(r)] = true
 	}
