@@ -37,7 +37,7 @@ race: ## tests of the concurrent packages under the race detector (needs a C com
 
 .PHONY: faults
 faults: ## crash, power loss and corruption tests in their long form
-	SEGUE_LONG=1 go test -run 'Crash|Kill|Power|Torn|Corrupt|Flip|Recover' -timeout 30m ./storage/... ./engine/... ./cmd/segue/...
+	SEGUE_LONG=1 SEGUE_CRASH_ROUNDS=100 go test -timeout 60m ./storage/... ./engine/... ./cmd/segue/...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each

@@ -2,7 +2,6 @@ package lint_test
 
 import (
 	"encoding/json"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -197,24 +196,4 @@ func ignored(pattern, name string) bool {
 		}
 	}
 	return false
-}
-
-// TestScriptsExist keeps the repository's own commands honest: the scripts that the Makefile, the
-// workflows and the README run exist.
-func TestScriptsExist(t *testing.T) {
-	tree := house(t)
-	script := regexp.MustCompile(`(?:bash |\./)(\.ci/[\w./-]+)|-modfile=([\w./-]+)`)
-	for _, f := range tree.Files {
-		if base := path.Base(f.Path); base != "Makefile" && base != "run" && path.Ext(base) != ".yml" && path.Ext(base) != ".md" {
-			continue
-		}
-		for _, m := range script.FindAllStringSubmatch(string(f.Text), -1) {
-			if name := m[1] + m[2]; !tree.Has(name) {
-				t.Errorf("%s runs %s, which does not exist", f.Path, name)
-			}
-		}
-	}
-	if info, err := os.Stat(root + "/.ci/run"); err != nil || info.Mode()&0o111 == 0 {
-		t.Errorf(".ci/run is not executable: %v", err)
-	}
 }
