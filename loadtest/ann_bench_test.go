@@ -122,6 +122,28 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// TestMNIST is the line of the command on real data, base cut for time: files in, recall and counts out.
+func TestMNIST(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes the truth of 2,000 queries")
+	}
+	const dir = "../testdata/mnist784/"
+	d, err := LoadANNData(context.Background(), groundtruth.L2, testK, ANNFiles{
+		Base: dir + "base_u8.npy.gz", Queries: dir + "query_u8.npy.gz", Neighbors: dir + "neighbors_i32.npy.gz", Limit: 2000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.TruthComputed || d.Rows() != 2000 || d.NumQueries() != 2000 || d.Dim != 784 {
+		t.Errorf("%d x %d, %d queries, computed %v", d.Rows(), d.Dim, d.NumQueries(), d.TruthComputed)
+	}
+	r := measure(t, d, ANNOptions{BuildThreads: 1}, 64)[0]
+	t.Logf("recall %.4f, %.1f distances, %.1f hops", r.Recall, r.DistancesPerQuery, *r.HopsPerQuery)
+	if r.Recall < 0.99 || r.DistancesPerQuery > 600 {
+		t.Errorf("recall %v with %v distances", r.Recall, r.DistancesPerQuery)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	var o ANNOptions
 	o.EnsureDefaults()

@@ -172,7 +172,7 @@ func (d *ANNData) checkNeighbors(ctx context.Context, neighbors [][]uint32) ([][
 			seen[row] = true
 			n := groundtruth.Neighbor{Row: row, Distance: d.oracle.Distance(d.query(i), row)}
 			if j > 0 && d.oracle.Truth(d.query(i), []groundtruth.Neighbor{n}).Limit < nearest[i][j-1].Distance {
-				return nil, &DataError{"neighbors", i, fmt.Sprintf("neighbour %d is nearer by %v than the one before it", j, d.Metric)}
+				return nil, &DataError{"neighbors", i, fmt.Sprintf("neighbour %d is nearer by %v than the one before it: not of this base and metric", j, d.Metric)}
 			}
 			nearest[i] = append(nearest[i], n)
 		}
@@ -183,7 +183,7 @@ func (d *ANNData) checkNeighbors(ctx context.Context, neighbors [][]uint32) ([][
 		}
 		scanned := d.oracle.TopK(d.query(i), want)
 		if truth := d.oracle.Truth(d.query(i), scanned); nearest[i][want-1].Distance > truth.Limit {
-			return nil, &DataError{"neighbors", i, fmt.Sprintf("nearer rows by %v are in the base", d.Metric)}
+			return nil, &DataError{"neighbors", i, fmt.Sprintf("nearer rows by %v are in the base: not of this base and metric", d.Metric)}
 		}
 	}
 	return nearest, nil

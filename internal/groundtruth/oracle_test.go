@@ -101,6 +101,39 @@ func TestTopKIsTheSortedScan(t *testing.T) {
 	}
 }
 
+// TestMetricsAgree: what is known of the metrics' relation. Scaling vectors by powers of two, which rounds nothing, leaves
+// cosine order as it is; on unit vectors all three metrics have one order, up to rounding.
+func TestMetricsAgree(t *testing.T) {
+	const rows, dim, k = 400, 12, 20
+	base, query := dataset.Uniform(1, rows, dim), dataset.Uniform(2, 1, dim)
+	scaled := slices.Clone(base)
+	for i := range scaled {
+		scaled[i] *= float32(math.Ldexp(1, i/dim%9-4))
+	}
+	nearest := New(Cosine, base, dim).TopK(query, k)
+	if got := New(Cosine, scaled, dim).TopK(query, k); !slices.Equal(got, nearest) {
+		t.Errorf("scaled: %v, want %v", got, nearest)
+	}
+	unit := slices.Clone(base)
+	for row := range slices.Chunk(unit, dim) {
+		norm := math.Sqrt(dot(row, row))
+		for i := range row {
+			row[i] = float32(float64(row[i]) / norm)
+		}
+	}
+	for _, m := range []Metric{InnerProduct, L2} {
+		o := New(m, unit, dim)
+		truth := o.Truth(query, o.TopK(query, k))
+		var rows []uint32
+		for _, n := range nearest {
+			rows = append(rows, n.Row)
+		}
+		if hits := o.Hits(query, truth, rows); hits != k {
+			t.Errorf("%v finds %d of the %d nearest by cosine", m, hits, k)
+		}
+	}
+}
+
 func TestZeroVectors(t *testing.T) {
 	o := New(Cosine, []float32{0, 0, 3, 4}, 2)
 	if d := o.Distance([]float32{1, 0}, 0); d != 1 {
