@@ -150,6 +150,7 @@ func (b *Batch) Wait() error {
 		s.fatal.fail(err)
 	}
 	b.waiting = false
+	s.sealer.committed()
 	s.leave()
 	return nil
 }

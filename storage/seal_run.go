@@ -4,10 +4,15 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
+
+// tailSealDelay is how long the write-ahead log must be quiet before its tail is sealed.
+const tailSealDelay = 50 * time.Millisecond
 
 // sealer keeps the seal of an open store up to date. It learns what is synced by standing between Pebble and
 // the file system (pebbleFS), and writes from a goroutine of its own, since MANIFEST syncs happen under
@@ -23,7 +28,15 @@ type sealer struct {
 	current sealedFile
 	options sealedFile
 
+	// sealTail protects the tail of the write-ahead log; see Store.sealTail.
+	sealTail func()
+	// commits counts synced commits; the tail is sealed when it stands still for tailSealDelay. armed is set
+	// while the goroutine watches it, so that commits wake it once and not each time.
+	commits atomic.Uint64
+	armed   atomic.Bool
+
 	kick chan struct{} // capacity 1: current changed
+	tail chan struct{} // capacity 1, sent to by who set armed
 	stop chan struct{}
 	done chan struct{} // closed when the goroutine has ended
 
@@ -32,9 +45,9 @@ type sealer struct {
 	written sealedFile // the manifest of the seal on disk; guarded by writeMu
 }
 
-func newSealer(fsys vfs.FS, dir string, log *slog.Logger) *sealer {
-	return &sealer{fs: fsys, dir: dir, log: log,
-		kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+func newSealer(fsys vfs.FS, dir string, log *slog.Logger, sealTail func()) *sealer {
+	return &sealer{fs: fsys, dir: dir, log: log, sealTail: sealTail,
+		kick: make(chan struct{}, 1), tail: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
 // synced records the synced prefix of a MANIFEST.
@@ -53,17 +66,43 @@ func (k *sealer) synced(f sealedFile) {
 func (k *sealer) start() {
 	k.loadOptions()
 	k.update()
-	go func() {
-		defer close(k.done)
-		for {
-			select {
-			case <-k.kick:
-				k.update()
-			case <-k.stop:
-				return
+	go k.run()
+}
+
+func (k *sealer) run() {
+	defer close(k.done)
+	timer := time.NewTimer(tailSealDelay)
+	timer.Stop()
+	defer timer.Stop()
+	var seen uint64
+	for {
+		select {
+		case <-k.kick:
+			k.update()
+		case <-k.tail:
+			seen = k.commits.Load()
+			timer.Reset(tailSealDelay)
+		case <-timer.C:
+			if now := k.commits.Load(); now != seen {
+				seen = now
+				timer.Reset(tailSealDelay)
+				continue
 			}
+			// A commit that still sees armed set was synced before the tail is sealed now.
+			k.armed.Store(false)
+			k.sealTail()
+		case <-k.stop:
+			return
 		}
-	}()
+	}
+}
+
+// committed notes a synced commit.
+func (k *sealer) committed() {
+	k.commits.Add(1)
+	if k.armed.CompareAndSwap(false, true) {
+		k.tail <- struct{}{}
+	}
 }
 
 // loadOptions notes the OPTIONS file, which Pebble writes once while opening.
@@ -96,10 +135,14 @@ func (k *sealer) update() {
 	k.written = st.manifest
 }
 
-// close ends the goroutine. It must not be called before start.
-func (k *sealer) close() {
+// close ends the goroutine. It must not be called before start. It does not wait for a goroutine that met a
+// fatal error.
+func (k *sealer) close(fatal <-chan struct{}) {
 	close(k.stop)
-	<-k.done
+	select {
+	case <-k.done:
+	case <-fatal:
+	}
 }
 
 // sealClean writes the seal of a store that was closed in order.

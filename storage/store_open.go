@@ -40,7 +40,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
-	s.sealer = newSealer(s.fs, dir, s.log)
+	s.sealer = newSealer(s.fs, dir, s.log, s.sealTail)
 	s.pebbleFS = &pebbleFS{FS: s.fs, sealer: s.sealer, fatal: s.fatal}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
@@ -85,6 +85,11 @@ func (s *Store) open() (err error) {
 	seal, sealed, err := checkSeal(s.fs, s.dir, desc)
 	if err != nil {
 		return err
+	}
+	if !seal.clean {
+		if err := checkLogTail(s.fs, s.dir); err != nil {
+			return err
+		}
 	}
 	if seal.clean && !s.opts.ReadOnly {
 		// From here on the write-ahead logs change.
@@ -166,6 +171,10 @@ func (s *Store) pebbleOptions() *pebble.Options {
 			return 1, max(1, runtime.GOMAXPROCS(0)/4)
 		},
 	}
+	// An excise or an ingest that meets rows in a memtable waits for their flush and reports its own error.
+	// Queued behind the memtable instead, as is Pebble's default, it becomes part of a flush, and a damaged table
+	// under it makes that flush, and with it Open, repeat for ever.
+	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	po.Levels[0].BlockSize = 32 << 10
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
@@ -245,7 +254,12 @@ func (s *Store) createFormat(key []byte) error {
 	if err := b.Set(key, encodeFormatRow(FormatVersion, OldestReader), nil); err != nil {
 		return err
 	}
-	return s.apply(b)
+	if err := s.apply(b); err != nil {
+		return err
+	}
+	// Pebble made the first write-ahead log before it raised the format, so that log has no sync offsets to
+	// find damage by (see checkLogTail). A flush starts the next one.
+	return s.wrap(s.db.Flush())
 }
 
 // sweep removes what an interrupted process left behind.
