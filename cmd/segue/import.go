@@ -1,0 +1,216 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/segue-ann/segue/client"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+const importHelp = `Import writes items and user profiles from files to a collection.
+
+Items are JSON lines (.jsonl, .ndjson), one object a line, with a string field "id". Their embeddings
+come from --vectors, a matrix whose row i belongs to line i (.npy of f2, f4, u1 or i4; .fvecs, .bvecs,
+.ivecs), or else from a field "vector" of each line. Every file may be compressed (.gz, .zst). All other
+fields become attributes:
+
+  string, list of strings     keyword
+  whole number                int
+  other number                float
+  true, false                 bool
+  null, []                    no attribute
+  RFC 3339 or YYYY-MM-DD      timestamp, where the collection's schema asks for one
+
+Where the collection has a schema, a field that it does not declare is an error of that row;
+--fields chooses the fields to import.
+
+Profiles are JSON lines with "id", the user. Their vectors come from a field "vector" or from
+--profile-vectors; without that flag a matrix beside the file is taken by its name: for users.jsonl.gz
+the first that exists of users.npy, users.f32.npy, users.f16.npy, users.fvecs (each also .gz, .zst).
+
+Matrices and lines must have equally many rows, which is checked before anything is written. A row
+that is refused is listed with its number (from 0) and the reason; the others are written. Importing
+again replaces items by id, so an interrupted import can simply be repeated.
+
+Exit code 3 if more rows were rejected than --max-rejects allows.`
+
+// importFlags are the flags of `segue import`.
+type importFlags struct {
+	remote         remote
+	create         bool
+	collection     collectionFlags
+	name           string
+	items          rowFiles
+	profiles       rowFiles
+	only           []string
+	batch          int
+	inFlight       int
+	maxRejects     int64
+	out            format
+	profileVectors string
+}
+
+func newImportCommand(env *environment) *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use:   "import --collection NAME --items FILE [--vectors FILE] [--profiles FILE]",
+		Short: "Write items and profiles from files",
+		Long:  importHelp,
+		Example: "  segue import --collection tracks --create --metric cosine --items tracks.jsonl.zst --vectors tracks.f16.npy.zst\n" +
+			"  segue import --collection tracks --profiles playlists.jsonl.zst --profile-vectors playlists.f32.npy.zst",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(cmd); err != nil {
+				return err
+			}
+			return f.remote.call(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				return f.run(ctx, env, c)
+			})
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.name, "collection", "", "`NAME` of the collection to write to")
+	flags.StringVar(&f.items.lines, "items", "", "JSON lines of items")
+	flags.StringVar(&f.items.vectors, "vectors", "", "matrix of the items' embeddings, row i for line i")
+	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines of user profiles")
+	flags.StringVar(&f.profileVectors, "profile-vectors", "", "matrix of the profiles' vectors")
+	flags.StringSliceVar(&f.only, "fields", nil, "`NAMES` of the fields to import as attributes, comma separated (default all)")
+	flags.Int64Var(&f.maxRejects, "max-rejects", 0, "how many rejected rows still count as success")
+	flags.IntVar(&f.batch, "batch", 0, "rows a call, at most 10,000 (default 256)")
+	flags.IntVar(&f.inFlight, "in-flight", 0, "calls at once, at most 64 (default 4)")
+	flags.BoolVar(&f.create, "create", false, "create the collection if it does not exist; needs --metric")
+	f.collection.add(c)
+	f.remote.flags(c, 0)
+	f.out.flag(c)
+	if err := c.MarkFlagRequired("collection"); err != nil {
+		panic(err) // the flag was added above
+	}
+	return c
+}
+
+// validate checks what can be known from the flags alone.
+func (f *importFlags) validate(cmd *cobra.Command) error {
+	switch {
+	case f.items.lines == "" && f.profiles.lines == "":
+		return usagef("nothing to import: give --items or --profiles")
+	case f.items.lines == "" && f.items.vectors != "":
+		return usagef("--vectors needs --items, which has the ids")
+	case f.profiles.lines == "" && f.profileVectors != "":
+		return usagef("--profile-vectors needs --profiles, which has the ids")
+	case f.create && f.collection.metric.metric == 0:
+		return usagef("--create needs --metric")
+	case f.maxRejects < 0:
+		return usagef("--max-rejects must not be negative")
+	}
+	for _, name := range []string{"dim", "metric", "m", "ef-construction", "attribute"} {
+		if !f.create && cmd.Flags().Changed(name) {
+			return usagef("--%s describes a new collection: it needs --create", name)
+		}
+	}
+	if err := f.options().Validate(); err != nil {
+		return usagef("%v", err)
+	}
+	return nil
+}
+
+func (f *importFlags) options() client.UpsertOptions {
+	return client.UpsertOptions{BatchRows: f.batch, InFlight: f.inFlight}
+}
+
+// importResult is what -o json writes.
+type importResult struct {
+	Collection string        `json:"collection"`
+	Items      *importReport `json:"items,omitempty"`
+	Profiles   *importReport `json:"profiles,omitempty"`
+}
+
+// run checks the files, then the collection, and only then writes.
+func (f *importFlags) run(ctx context.Context, env *environment, c *client.Client) error {
+	f.profiles.vectors = f.profileVectors
+	if f.profiles.lines != "" && f.profiles.vectors == "" {
+		f.profiles.vectors = besideProfiles(f.profiles.lines)
+	}
+	itemRows, itemDim, err := f.items.checkIfNamed()
+	if err != nil {
+		return err
+	}
+	profileRows, profileDim, err := f.profiles.checkIfNamed()
+	if err != nil {
+		return err
+	}
+	job := &importJob{env: env, client: c, only: f.only, options: f.options()}
+	if job.collection, err = f.target(ctx, c, cmp.Or(f.collection.dim, itemDim, profileDim)); err != nil {
+		return err
+	}
+	if err := errors.Join(job.fits(f.items, itemDim), job.fits(f.profiles, profileDim)); err != nil {
+		return err
+	}
+
+	result := importResult{Collection: f.name}
+	if f.items.lines != "" {
+		var report importReport
+		report, err = job.items(ctx, f.items, itemRows)
+		result.Items = &report
+	}
+	if f.profiles.lines != "" && err == nil {
+		var report importReport
+		report, err = job.profiles(ctx, f.profiles, profileRows)
+		result.Profiles = &report
+	}
+	if written := f.write(env, result); err != nil || written != nil {
+		return errors.Join(err, written)
+	}
+	return f.judge(result)
+}
+
+// target is the collection to write to.
+func (f *importFlags) target(ctx context.Context, c *client.Client, dim int) (*seguev1.Collection, error) {
+	if !f.create {
+		got, err := c.Collections.GetCollection(ctx, &seguev1.GetCollectionRequest{Name: f.name})
+		return got.GetCollection(), err
+	}
+	if dim == 0 {
+		return nil, usagef("no vector tells the dimension of the new collection: give --dim")
+	}
+	message, err := f.collection.message(f.name, dim)
+	if err != nil {
+		return nil, err
+	}
+	return ensureCollection(ctx, c, message)
+}
+
+// write writes the result, which is partial where the import failed.
+func (f *importFlags) write(env *environment, r importResult) error {
+	if f.out == formatJSON {
+		return writeJSON(env.stdout, r)
+	}
+	if r.Items != nil {
+		if err := r.Items.write(env.stdout, "item"); err != nil {
+			return err
+		}
+	}
+	if r.Profiles != nil {
+		return r.Profiles.write(env.stdout, "profile")
+	}
+	return nil
+}
+
+// judge decides whether the rejects are too many.
+func (f *importFlags) judge(r importResult) error {
+	var rejected, rows int64
+	for _, part := range []*importReport{r.Items, r.Profiles} {
+		if part != nil {
+			rejected += part.Rejected
+			rows += part.Rows
+		}
+	}
+	if rejected > f.maxRejects {
+		return &badDataError{fmt.Sprintf("%s of %s rows were rejected", thousands(rejected), thousands(rows))}
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+
+	"github.com/segue-ann/segue/client"
+)
+
+// TestMain makes the command "segue" available to scripts, and to every test through exec: it is this test
+// binary under another name.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"segue": main})
+}
+
+// child is a running `segue serve` (or demo) in a process of its own.
+type child struct {
+	cmd    *exec.Cmd
+	addr   string
+	stdout *bufio.Reader
+	stderr *bytes.Buffer
+}
+
+// startProcess starts a command line without waiting for anything.
+func startProcess(args ...string) (*child, error) {
+	c := &child{cmd: exec.Command("segue", args...), stderr: new(bytes.Buffer)}
+	c.cmd.Stderr = c.stderr
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.stdout = bufio.NewReader(out)
+	return c, c.cmd.Start()
+}
+
+// startChild starts a command line that ends with serving, and waits for the line that says where.
+func startChild(args ...string) (*child, error) {
+	c, err := startProcess(args...)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		line, err := c.stdout.ReadString('\n')
+		if err != nil {
+			c.kill()
+			return nil, fmt.Errorf("segue %s ended before it served: %w\n%s", strings.Join(args, " "), err, c.stderr)
+		}
+		if addr, ok := strings.CutPrefix(line, "listening on "); ok {
+			c.addr = strings.TrimSpace(addr)
+			return c, nil
+		}
+	}
+}
+
+// serveChild serves dir on a free port.
+func serveChild(dir string) (*child, error) {
+	return startChild("serve", "--data", dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
+}
+
+// kill ends the process as a crash would, and reaps it.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill() // fails only where it has ended already
+	_ = c.cmd.Wait()
+}
+
+// stop asks the process to end, reads what it still had to say, and returns its exit code.
+func (c *child) stop() (code int, err error) {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	if _, err := io.Copy(io.Discard, c.stdout); err != nil {
+		return 0, err
+	}
+	err = c.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// singleTryClient does not retry: a call is sent once, so that a test knows what was under way.
+func singleTryClient(t *testing.T, addr string) *client.Client {
+	t.Helper()
+	c, err := client.Dial(addr, client.Options{DialOptions: []grpc.DialOption{grpc.WithDisableRetry()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// result is what one command line in this process left behind.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func runSegue(ctx context.Context, args ...string) result {
+	var out, errOut bytes.Buffer
+	code := run(ctx, args, &environment{stdin: strings.NewReader(""), stdout: &out, stderr: &errOut})
+	return result{code, out.String(), errOut.String()}
+}
+
+func TestCommandLineMistakesAreUsageErrors(t *testing.T) {
+	for _, line := range []string{
+		"nonsense",
+		"--nonsense",
+		"collection",
+		"collection nonsense",
+		"snapshot",
+		"collection create",
+		"collection create x --dim 3",
+		"collection create x --dim three --metric l2",
+		"collection create x --dim 3 --metric hamming",
+		"collection create x --dim 9999999999 --metric l2",
+		"collection create x --dim 3 --metric l2 --attribute title",
+		"collection delete x",
+		"collection list extra",
+		"collection list -o yaml",
+		"collection list --addr 10.0.0.1:7070",
+		"import --collection x",
+		"import --items a.jsonl",
+		"import --collection x --vectors a.npy",
+		"import --collection x --items a.jsonl --profile-vectors b.npy",
+		"import --collection x --items a.jsonl --create",
+		"import --collection x --items a.jsonl --metric l2",
+		"import --collection x --items a.jsonl --max-rejects -1",
+		"import --collection x --items a.jsonl --batch 10001",
+		"neighbors --item a",
+		"neighbors --collection x",
+		"neighbors --collection x --item",
+		"neighbors --collection x --item a --user b",
+		"neighbors --collection x --item a --ef 10 --exact",
+		"neighbors --collection x --item a -k 9999999999",
+		"neighbors --collection x --vector a.npy --row -1",
+		"serve",
+		"serve --data",
+		"serve --data d --listen 0.0.0.0:0",
+		"serve --data d --log-level loud",
+		"demo --data d --listen :0",
+		"check",
+		"version extra",
+	} {
+		t.Chdir(t.TempDir())
+		r := runSegue(t.Context(), strings.Fields(line)...)
+		if r.code != exitUsage || !strings.Contains(r.stderr, "--help' for usage") || r.stdout != "" {
+			t.Errorf("segue %s: code %d\n%s%s", line, r.code, r.stdout, r.stderr)
+		}
+		if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+			t.Errorf("segue %s left %v, %v", line, left, err)
+		}
+	}
+}
+
+func TestHelpOfEveryCommand(t *testing.T) {
+	root := newRootCommand(systemEnvironment())
+	queue := []string{""}
+	for len(queue) > 0 {
+		line := queue[0]
+		queue = queue[1:]
+		c, _, err := root.Find(strings.Fields(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sub := range c.Commands() {
+			if sub.Short == "" {
+				t.Errorf("%s has no description", sub.CommandPath())
+			}
+			queue = append(queue, line+" "+sub.Name())
+		}
+		if r := runSegue(t.Context(), append(strings.Fields(line), "--help")...); r.code != exitOK || !strings.Contains(r.stdout, "Usage:") {
+			t.Errorf("segue%s --help: code %d\n%s%s", line, r.code, r.stdout, r.stderr)
+		}
+	}
+}
+
+func TestServerThatIsNotThere(t *testing.T) {
+	r := runSegue(t.Context(), "collection", "list", "--addr", "127.0.0.1:1", "--timeout", "300ms")
+	if r.code != exitFailure || !strings.Contains(r.stderr, "127.0.0.1:1") {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+func TestInterruptedCommand(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := runSegue(ctx, "collection", "list", "--addr", "127.0.0.1:1")
+	if r.code != exitFailure || r.stderr != "segue: interrupted\n" {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLinesAreWrittenNowAndThen(t *testing.T) {
+	var b bytes.Buffer
+	now := time.Unix(1000, 0)
+	l := newLines(&b, "items", 2000, func() time.Time { return now }, 2*time.Second)
+	for i := range 20 {
+		now = now.Add(500 * time.Millisecond)
+		l.set(int64(i+1)*100, int64(i/10))
+	}
+	l.finish()
+	want := `items: 400 of 2,000 (20%), 200/s
+items: 800 of 2,000 (40%), 200/s
+items: 1,200 of 2,000 (60%), 200/s, 1 rejected
+items: 1,600 of 2,000 (80%), 200/s, 1 rejected
+items: 2,000 of 2,000 (100%), 200/s, 1 rejected
+items: 2,000 of 2,000 (100%), 200/s, 1 rejected
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestLinesOfUnknownTotal(t *testing.T) {
+	var b bytes.Buffer
+	now := time.Unix(1000, 0)
+	newLines(&b, "items", -1, func() time.Time { return now }, time.Second).finish()
+	l := newLines(&b, "users", 0, func() time.Time { return now }, time.Second)
+	l.finish()
+	if got, want := b.String(), "items: 0, 0/s\nusers: 0 of 0, 0/s\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A bar ends whether its work was finished, cut short or never counted; on a pipe it draws its last state.
+func TestBarEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		total, done int64
+		want        string
+	}{
+		"finished":      {total: 1000, done: 1000, want: "1,000 of 1,000"},
+		"cut short":     {total: 1000, done: 10, want: "10 of 1,000"},
+		"unknown total": {total: -1, done: 1234, want: "1,234"},
+		"nothing":       {total: 0, done: 0, want: "0 of 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			p := newProgress(t.Context(), &environment{stderr: &b, stderrTTY: true}, "items", tc.total)
+			p.set(tc.done, 3)
+			p.finish()
+			if got := b.String(); !strings.Contains(got, tc.want) || !strings.Contains(got, "3 rejected") {
+				t.Errorf("drew %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
