@@ -30,7 +30,7 @@
 //	p collection release user             profile row
 //	l collection release LSN              log record; LSN 0 holds where the trimmed log starts
 //	s collection release h generation              snapshot header
-//	s collection release s generation section n    slab
+//	s collection release s generation section n fragment    part of a slab
 //	w collection release generation    mark: slabs of this generation may exist, its header does not
 //
 // # Invariants

@@ -51,13 +51,19 @@ func (e *CorruptionError) Error() string {
 	if e.Section != "" {
 		fmt.Fprintf(&b, " (section %s, slab %d)", e.Section, e.Slab)
 	}
-	if e.Reason != "" {
-		b.WriteString(": " + e.Reason)
-	}
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
-	}
+	b.WriteString(": " + e.problem())
 	return b.String()
+}
+
+// problem says what is wrong but not where.
+func (e *CorruptionError) problem() string {
+	switch {
+	case e.Err == nil:
+		return e.Reason
+	case e.Reason == "":
+		return e.Err.Error()
+	}
+	return e.Reason + ": " + e.Err.Error()
 }
 
 func (e *CorruptionError) Unwrap() error { return e.Err }

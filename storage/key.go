@@ -87,6 +87,13 @@ func slabKey(collection, release uint32, gen uint64, section string, n uint32) [
 	return binary.BigEndian.AppendUint32(k, n)
 }
 
+// fragmentKey is the key of one value of a slab. slab is the slab's key, which is also what all of its
+// fragments and nothing else start with.
+func fragmentKey(slab []byte, fragment int) []byte {
+	k := append(make([]byte, 0, len(slab)+2), slab...)
+	return binary.BigEndian.AppendUint16(k, uint16(fragment))
+}
+
 // keySpan returns the half-open range of all keys that start with prefix.
 func keySpan(prefix []byte) (start, end []byte) {
 	end = bytes.Clone(prefix)
@@ -120,6 +127,7 @@ type parsedKey struct {
 	sub                 byte   // snapshot: header or slab
 	section             []byte // slab
 	slab                uint32 // slab
+	fragment            int    // slab: its fragment, or -1 for the key of the slab itself
 	name                []byte // meta: the whole key
 }
 
@@ -183,11 +191,14 @@ func parseSnapshotKey(k parsedKey, rest []byte) (parsedKey, bool) {
 			return k, false
 		}
 		n := int(rest[0])
-		if n < 1 || n > MaxSectionBytes || len(rest) != 1+n+4 {
+		if n < 1 || n > MaxSectionBytes || len(rest) != 1+n+4 && len(rest) != 1+n+4+2 {
 			return k, false
 		}
-		k.section = rest[1 : 1+n]
-		k.slab = binary.BigEndian.Uint32(rest[1+n:])
+		k.section, rest = rest[1:1+n], rest[1+n:]
+		k.slab, k.fragment = binary.BigEndian.Uint32(rest), -1
+		if len(rest) > 4 {
+			k.fragment = int(binary.BigEndian.Uint16(rest[4:]))
+		}
 		return k, true
 	}
 	return k, false
@@ -212,7 +223,11 @@ func formatKeyForPeople(key []byte) string {
 		if k.sub == snapshotHeader {
 			return fmt.Sprintf("s/%d/%d/h/%d", k.collection, k.release, k.gen)
 		}
-		return fmt.Sprintf("s/%d/%d/s/%d/%q/%d", k.collection, k.release, k.gen, k.section, k.slab)
+		s := fmt.Sprintf("s/%d/%d/s/%d/%q/%d", k.collection, k.release, k.gen, k.section, k.slab)
+		if k.fragment >= 0 {
+			s += fmt.Sprintf("+%d", k.fragment)
+		}
+		return s
 	default:
 		return fmt.Sprintf("%c/%d/%d/%q", k.kind, k.collection, k.release, k.id)
 	}

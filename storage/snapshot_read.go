@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -104,18 +103,32 @@ func (r *SnapshotReader) ReadSlab(section string, n int, dst []byte) ([]byte, er
 		return nil, fmt.Errorf("slab %d of section %q: %w", n, section, ErrNotFound)
 	}
 	key := slabKey(r.id.collection, r.id.release, r.id.gen, section, uint32(n))
-	value, done, err := s.get(key)
-	if errors.Is(err, ErrNotFound) {
+	data, err := s.readSlab(key, dst, r.h.sections[i].sums[n])
+	if errors.Is(err, errSlabMissing) {
 		return nil, r.missing(key)
 	}
+	return data, err
+}
+
+// readSlab reads and verifies a slab, which must have the checksum want. errSlabMissing.
+func (s *Store) readSlab(key, dst []byte, want uint32) ([]byte, error) {
+	a := slabAssembler{key: key, dst: dst}
+	start, end := keySpan(key)
+	err := s.scan(start, end, func(key, value []byte) (bool, error) {
+		k, ok := parseKey(key)
+		if !ok || k.fragment < 0 {
+			return false, rowCorruption(key, "malformed key")
+		}
+		return true, a.add(k.fragment, value)
+	})
 	if err != nil {
 		return nil, slabError(key, err)
 	}
-	defer done()
-	if len(value) >= envelopeLen && binary.BigEndian.Uint32(value) != r.h.sections[i].sums[n] {
+	data, err := a.finish(s.slabs)
+	if err == nil && a.sum() != want {
 		return nil, slabError(key, rowCorruption(key, "slab is not the one the header was committed with"))
 	}
-	return decodeSlab(dst[:0], key, value, s.slabs)
+	return data, err
 }
 
 // missing tells a dropped snapshot from a lost slab.

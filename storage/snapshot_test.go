@@ -215,42 +215,69 @@ func TestSnapshotWriterRefuses(t *testing.T) {
 
 // Every planted fault is named with section and slab, and never hides the other generation.
 func TestSnapshotCorruptionIsNamed(t *testing.T) {
-	const size = 1000
+	const size = 3*fragmentBytes + 1000
 	plant := map[string]func(s *Store, key []byte) error{
-		"missing": func(s *Store, key []byte) error { return s.db.Delete(key, pebble.Sync) },
-		"flipped bit": func(s *Store, key []byte) error {
-			return s.edit(key, func(v []byte) []byte { v[len(v)-1] ^= 4; return v })
+		"first fragment missing": func(s *Store, key []byte) error { return s.db.Delete(fragmentKey(key, 0), pebble.Sync) },
+		"fragment missing":       func(s *Store, key []byte) error { return s.db.Delete(fragmentKey(key, 1), pebble.Sync) },
+		"all fragments missing": func(s *Store, key []byte) error {
+			start, end := keySpan(key)
+			return s.db.DeleteRange(start, end, pebble.Sync)
+		},
+		"fragment too many": func(s *Store, key []byte) error { return s.db.Set(fragmentKey(key, 4), []byte("x"), pebble.Sync) },
+		"header flipped": func(s *Store, key []byte) error {
+			return s.edit(fragmentKey(key, 0), func(v []byte) []byte { v[9] ^= 1; return v })
+		},
+		"checksum flipped": func(s *Store, key []byte) error {
+			return s.edit(fragmentKey(key, 0), func(v []byte) []byte { v[0] ^= 1; return v })
+		},
+		"bit flipped": func(s *Store, key []byte) error {
+			return s.edit(fragmentKey(key, 1), func(v []byte) []byte { v[len(v)-1] ^= 4; return v })
 		},
 		"cut": func(s *Store, key []byte) error {
-			return s.edit(key, func(v []byte) []byte { return v[:len(v)-1] })
+			return s.edit(fragmentKey(key, 1), func(v []byte) []byte { return v[:len(v)-1] })
 		},
-		"cut to the envelope": func(s *Store, key []byte) error {
-			return s.edit(key, func(v []byte) []byte { return v[:3] })
+		"cut in the header": func(s *Store, key []byte) error {
+			return s.edit(fragmentKey(key, 0), func(v []byte) []byte { return v[:3] })
 		},
 		// Intact bytes, but of another slab: only the key in the checksum tells.
 		"swapped": func(s *Store, key []byte) error {
 			other := slabKey(1, 0, 2, "vectors", 0)
-			return s.edit(key, func([]byte) []byte { v, done, _ := s.get(other); defer done(); return bytes.Clone(v) })
+			for f := range 4 {
+				v, done, err := s.get(fragmentKey(other, f))
+				if err != nil {
+					return err
+				}
+				err = s.db.Set(fragmentKey(key, f), v, pebble.Sync)
+				done()
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		// Intact bytes under the right key, but not those of this generation's writer.
 		"replaced": func(s *Store, key []byte) error {
-			return s.db.Set(key, encodeSlab(nil, key, []byte("other"), nil), pebble.Sync)
+			start, end := keySpan(key)
+			return errors.Join(s.db.DeleteRange(start, end, pebble.Sync),
+				s.db.Set(fragmentKey(key, 0), encodeSlab(nil, key, []byte("other"), nil), pebble.Sync))
 		},
+	}
+	s := mustOpen(t, vfs.NewMem(), Options{})
+	c := s.Collection(1, 0)
+	if err := writeSnapshot(c, 1, 1, size); err != nil {
+		t.Fatal(err)
 	}
 	for name, fault := range plant {
 		for _, at := range []struct {
 			section string
 			n       int
 		}{{"vectors", 2}, {"links0", 1}} {
-			s := mustOpen(t, vfs.NewMem(), Options{})
-			c := s.Collection(1, 0)
-			for gen := uint64(1); gen <= 2; gen++ {
-				if err := writeSnapshot(c, gen, gen, size); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := fault(s, slabKey(1, 0, 2, at.section, uint32(at.n))); err != nil {
+			if err := writeSnapshot(c, 2, 2, size); err != nil {
 				t.Fatal(err)
+			}
+			key := slabKey(1, 0, 2, at.section, uint32(at.n))
+			if err := fault(s, key); err != nil {
+				t.Fatal(name, err)
 			}
 			var ce *CorruptionError
 			err := checkSnapshot(c, 2, 2, size)

@@ -176,8 +176,12 @@ func (w *SnapshotWriter) slab(name string, n int, compress bool, data []byte) er
 	}
 	key := slabKey(w.c.id, w.c.release, w.id.gen, name, uint32(n))
 	w.buf = encodeSlab(w.buf, key, data, enc)
-	if err := w.table.Set(key, w.buf); err != nil {
-		return err
+	for f, rest := 0, w.buf; len(rest) > 0; f++ {
+		part := rest[:min(len(rest), fragmentBytes)]
+		rest = rest[len(part):]
+		if err := w.table.Set(fragmentKey(key, f), part); err != nil {
+			return err
+		}
 	}
 	w.bytes += len(w.buf)
 	sec.sums = append(sec.sums, binary.BigEndian.Uint32(w.buf))
