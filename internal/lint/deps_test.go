@@ -3,6 +3,7 @@ package lint_test
 import (
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/segue-ann/segue/internal/lint"
@@ -40,7 +41,8 @@ const importLaw = `
 	# The harness builds indexes in process, which is why it alone may go past the engine.
 	NONE < loadtest/baseline;
 	client, engine, internal/groundtruth, internal/dataset, loadtest/baseline < loadtest;
-	storage, internal/distance, internal/quantize !< loadtest;
+	loadtest, examples/demo < loadtest/peers;
+	storage, internal/distance, internal/quantize !< loadtest, loadtest/peers;
 
 	# The command puts it together.
 	server, loadtest, examples/demo < cmd/segue;
@@ -54,7 +56,7 @@ const importLaw = `
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
 	github.com/coder/hnsw             only loadtest/baseline;
-	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go;
+	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go, loadtest/peers;
 	golang.org/x/sync/...             only engine, client, loadtest, cmd/segue;
 	github.com/spf13/cobra            only cmd/segue;
 	github.com/spf13/pflag            only cmd/segue;
@@ -81,9 +83,12 @@ func houseLaw(t *testing.T) *lint.Law {
 // root is the repository.
 const root = "../.."
 
+// loadHouse parses the repository once; tests only read it.
+var loadHouse = sync.OnceValues(func() (*lint.Tree, error) { return lint.Load(os.DirFS(root)) })
+
 func house(t *testing.T) *lint.Tree {
 	t.Helper()
-	tree, err := lint.Load(os.DirFS(root))
+	tree, err := loadHouse()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,20 +12,21 @@ import (
 // calls are the functions the house does without, and where.
 var calls = []lint.CallRule{
 	{
-		Names: []string{"fmt.Print", "fmt.Printf", "fmt.Println", "print", "println", "os.Stdout"},
-		NotIn: []string{"cmd/...", "examples/demo/prepare"},
-		Why:   "standard output belongs to the command, not to a library",
+		Names:       []string{"fmt.Print", "fmt.Printf", "fmt.Println", "print", "println", "os.Stdout"},
+		NotCommands: true,
+		Why:         "standard output belongs to the command, not to a library",
 	},
 	{
 		Names: []string{"log.Print", "log.Printf", "log.Println", "log.Fatal", "log.Fatalf", "log.Fatalln", "log.Panic",
 			"log.Panicf", "slog.Debug", "slog.Info", "slog.Warn", "slog.Error", "slog.SetDefault"},
-		NotIn: []string{"cmd/..."},
-		Why:   "log to the *slog.Logger of the Options, not to a global one",
+		NotCommands: true,
+		Why:         "log to the *slog.Logger of the Options, not to a global one",
 	},
 	{
-		Names: []string{"os.Exit"},
-		NotIn: []string{"cmd/...", "examples/demo/prepare", "storage"},
-		Why:   "only a command ends the process (and storage, when fsync has failed)",
+		Names:       []string{"os.Exit"},
+		NotIn:       []string{"storage"},
+		NotCommands: true,
+		Why:         "only a command ends the process (and storage, when fsync has failed)",
 	},
 	{
 		Names: []string{"os.Create", "os.CreateTemp", "os.Open", "os.OpenFile", "os.OpenRoot", "os.OpenInRoot", "os.Rename",

@@ -18,6 +18,8 @@ type CallRule struct {
 	Names []string
 	// In are patterns of packages the rule is for; none means all. NotIn are patterns of packages or files it is not for.
 	In, NotIn []string
+	// NotCommands exempts package main.
+	NotCommands bool
 	// Tests says whether the rule is for test files too.
 	Tests bool
 	// UnlessImporting exempts files that import this package.
@@ -68,6 +70,7 @@ func (r CallRule) covers(f *File) bool {
 	exempt := r.UnlessImporting != "" && slices.ContainsFunc(f.Go.Imports, func(spec *ast.ImportSpec) bool {
 		return importPath(spec) == r.UnlessImporting
 	})
+	exempt = exempt || r.NotCommands && f.Go.Name.Name == "main"
 	return !exempt && (r.Tests || !f.Test()) && (len(r.In) == 0 || in(r.In)) && !in(r.NotIn)
 }
 
