@@ -24,8 +24,22 @@ type Finding struct {
 func Check(ctx context.Context, dir string, o Options, report func(Finding)) error {
 	o.ensureDefaults()
 	o.Store.ReadOnly = true
+	broken := false
+	err := storage.Check(dir, o.Store, func(f storage.Finding) {
+		if f.Severity == storage.Note {
+			return // what a killed process leaves behind and the next start removes
+		}
+		broken = true
+		report(Finding{Where: f.Where, Problem: f.Problem})
+	})
+	if err != nil {
+		return fmt.Errorf("check store: %w", err)
+	}
 	store, err := storage.Open(dir, o.Store)
 	if err != nil {
+		if broken {
+			return nil // the findings say it
+		}
 		return fmt.Errorf("open store: %w", err)
 	}
 	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
