@@ -111,6 +111,7 @@ func TestUpsertItemsAndReadThemBack(t *testing.T) {
 	answer, err := c.Retrieval.NearestNeighbors(t.Context(), &seguev1.NearestNeighborsRequest{
 		Collection: "c", Query: &seguev1.Query{Form: &seguev1.Query_Vector{Vector: client.Vector(point(2000))}},
 		NeighborCount: 1, IncludeVectors: true, MinRevision: result.Revision,
+		SearchEffort: &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Exact{Exact: true}}, // recall is not the client's affair
 	})
 	if err != nil {
 		t.Fatal(err)
