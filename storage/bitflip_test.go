@@ -63,7 +63,7 @@ func (im image) mount(t testing.TB, change func(name string, data []byte) []byte
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.Write(data)
+		_, err = f.Write(slices.Clone(data)) // a vfs.File may change what it is given
 		if err = errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}

@@ -93,9 +93,11 @@ func (d *directory) Sync() error {
 type manifestFile struct {
 	vfs.File
 	sealer *sealer
-	// mu guards state, the written prefix.
-	mu    sync.Mutex
-	state sealedFile
+	// mu guards state, the written prefix, and broken, which says that a write failed: what the file holds is
+	// then unknown, and nothing more is reported.
+	mu     sync.Mutex
+	state  sealedFile
+	broken bool
 }
 
 // Write implements vfs.File.
@@ -128,11 +130,13 @@ func (f *manifestFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 func (f *manifestFile) sync(sync func() error) error {
 	f.mu.Lock()
-	st := f.state // a write that comes during the sync may or may not be covered by it
+	st, broken := f.state, f.broken // a write that comes during the sync may or may not be covered by it
 	f.mu.Unlock()
 	if err := sync(); err != nil {
 		return err
 	}
-	f.sealer.synced(st)
+	if !broken {
+		f.sealer.synced(st)
+	}
 	return nil
 }

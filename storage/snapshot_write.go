@@ -319,14 +319,14 @@ func (w *SnapshotWriter) Abort() error {
 	}
 	defer w.finish()
 	s := w.c.s
-	if err := s.enterWrite(); err != nil {
-		return err
-	}
-	defer s.leave()
 	var errs []error
 	if w.table != nil {
-		errs = append(errs, w.closeTable())
+		errs = append(errs, w.closeTable()) // also in a closed store: it holds a file and a goroutine
 	}
+	if err := s.enterWrite(); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer s.leave()
 	for _, p := range w.paths {
 		_ = s.fs.Remove(p) // Pebble removed those it adopted.
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -50,14 +51,20 @@ func (s *Store) PutCollection(r CollectionRow) error {
 	return s.apply(b)
 }
 
-// NextCollectionID returns an id that was never used.
+// NextCollectionID returns an id that was never used; a *ValueError when there is none left.
 func (s *Store) NextCollectionID() (uint32, error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
 	defer s.leave()
 	highest, err := s.highestCollection()
-	return highest + 1, err
+	if err != nil {
+		return 0, err
+	}
+	if highest == math.MaxUint32 {
+		return 0, &ValueError{Field: "id", Rule: "every collection id was used"}
+	}
+	return highest + 1, nil
 }
 
 func (s *Store) highestCollection() (uint32, error) {
