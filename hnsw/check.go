@@ -16,8 +16,8 @@ type Rule string
 const (
 	RuleState     Rule = "every slot is free, allocated, linking, live or in limbo, and the lists and counts agree"
 	RuleEntry     Rule = "the entry point is live and on the highest level of any live node; there is none in an empty index"
-	RuleRow       Rule = "a row holds slots of live nodes that have its level, no self, no duplicate, and nil only at its end"
-	RuleSymmetric Rule = "u links to v if and only if v links to u"
+	RuleRow       Rule = "a row holds slots that have its level, live ones if two-way, no self, no duplicate, and nil only at its end"
+	RuleSymmetric Rule = "u has a two-way link to v if and only if v has one to u"
 	RuleDegree    Rule = "a live node has at least 4 links on level 0, or one to every other node"
 	RuleTree      Rule = "every live node but one has its parent among its links, and parents lead to the root"
 	RuleReachable Rule = "every live node is reachable from the entry point on level 0"
@@ -120,7 +120,7 @@ func (k *checker) states() {
 		}
 		if state == stateFree {
 			for l := 0; l <= level; l++ {
-				if degree(x.row(slot, l)) != 0 {
+				if rowLength(x.row(slot, l)) != 0 {
 					k.fault(RuleState, slot, l, "free, with links")
 				}
 			}
@@ -159,9 +159,7 @@ func (k *checker) node(v uint32) {
 	for level := x.level(v); level >= 0; level-- {
 		row := x.row(v, level)
 		ids := appendLinks(nil, row)
-		if len(ids) != degree(row) {
-			k.fault(RuleRow, v, level, "nil at %d of %d links", len(ids), degree(row))
-		}
+		k.oneWay(v, level, row, ids)
 		for i, w := range ids {
 			switch {
 			case w >= x.slots.Load() || !x.isLive(w) || x.level(w) < level:
@@ -172,8 +170,25 @@ func (k *checker) node(v uint32) {
 				k.fault(RuleSymmetric, v, level, "link to %d, which does not link back", w)
 			}
 		}
-		if want := min(minLinks, x.Len()-1); level == 0 && len(ids) < want {
+		if want := min(x.minLinks, x.Len()-1); level == 0 && len(ids) < want {
 			k.fault(RuleDegree, v, level, "%d links of at least %d", len(ids), want)
+		}
+	}
+}
+
+// oneWay verifies the one-way links of a row, whose two-way links are ids.
+func (k *checker) oneWay(v uint32, level int, row, ids []uint32) {
+	x := k.x
+	seen := slices.Clone(ids)
+	for i := range rowLength(row) {
+		switch w := row[i] &^ oneWay; {
+		case row[i] == nilSlot:
+			k.fault(RuleRow, v, level, "nil at %d of %d links", i, rowLength(row))
+		case row[i] < oneWay:
+		case !x.oneWayLinks || w >= x.slots.Load() || w == v || x.level(w) < level || slices.Contains(seen, w):
+			k.fault(RuleRow, v, level, "one-way link to %d, itself, twice, or not allowed", w)
+		default:
+			seen = append(seen, w)
 		}
 	}
 }

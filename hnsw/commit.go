@@ -158,7 +158,7 @@ func (c *committer) linkBack(v, u uint32, level int) {
 	}
 	out := c.victim(v, u, level, false)
 	if out == u {
-		x.removeLink(u, v, level)
+		x.letGo(u, v, level)
 		return
 	}
 	c.replaceLink(v, out, u, level)
@@ -168,7 +168,7 @@ func (c *committer) linkBack(v, u uint32, level int) {
 func (c *committer) replaceLink(v, out, u uint32, level int) {
 	row := c.x.rowForWrite(v, level)
 	atomic.StoreUint32(&row[linkIndex(row, out)], u)
-	c.x.removeLink(out, v, level)
+	c.x.letGo(out, v, level)
 	if level == 0 {
 		c.poor = append(c.poor, out)
 	}
@@ -234,7 +234,7 @@ func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
 
 // mayDrop reports whether v may drop its link to w: it is no tree edge, and w keeps minLinks.
 func (c *committer) mayDrop(v, w uint32, level int) bool {
-	return degree(c.x.row(w, level)) > minLinks && (level > 0 || !c.x.isTreeLink(v, w))
+	return degree(c.x.row(w, level)) > c.x.minLinks && (level > 0 || !c.x.isTreeLink(v, w))
 }
 
 // dominated reports whether one of the nearer ids is closer to w than key.

@@ -172,6 +172,6 @@ func (c *committer) makeRoom(v, u uint32) {
 		return
 	}
 	out := c.victim(v, u, 0, true)
-	x.part(v, out, 0)
+	x.drop(v, out, 0)
 	c.poor = append(c.poor, out)
 }

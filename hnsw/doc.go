@@ -26,10 +26,12 @@
 //
 // Check verifies them all:
 //
-//   - u links to v if and only if v links to u, on every level. So the in-neighbours of a node are known without a search,
-//     and a deletion leaves no link to it behind.
-//   - Rows hold live nodes that have the level, no self, no duplicate.
-//   - A live node has at least min(4, n-1) links on level 0, n being the number of live nodes.
+//   - u has a two-way link to v if and only if v has one to u, on every level. So the in-neighbours of a node are known
+//     without a search, and a deletion leaves no two-way link to it behind.
+//   - Rows hold live nodes that have the level, no self, no duplicate. Only InnerProduct has one-way links, and only they
+//     may lead to a slot that is not live.
+//   - A live node has at least min(4, n-1) links on level 0, n being the number of live nodes; min(1, n-1) two-way ones
+//     under InnerProduct.
 //   - The tree of links spans the live nodes: every one but the root has a parent among its level-0 neighbours, and such a
 //     link is never dropped to make room. Therefore every live node is reachable from every other on level 0.
 //   - The entry point is live and on the highest level of any live node.
@@ -37,11 +39,14 @@
 //
 // # Where this departs from the paper
 //
-// Links are symmetric, so a full row that drops a link drops it at both ends. The paper lets the other end keep its half; with
-// links kept on both ends or none, deletion needs no reverse lists. A new node takes up to 2M links on level 0 where the
-// paper takes M: rows that are filled cost no more to read, and save hops. A full row gives up its farthest dominated link
-// instead of being chosen anew. Levels come from a hash of the slot (level.go). The tree of links is not in the paper; see
-// tree.go. Copies of one vector: at most 4 candidates at one distance are linked.
+// Links are two-way, so a full row that drops a link drops it at both ends. The paper lets the other end keep its half;
+// with links on both ends or none, deletion needs no reverse lists, and finds every in-neighbour in O(M). A full row gives
+// up its farthest dominated link instead of being chosen anew (committer.victim). Under InnerProduct the other end does keep
+// its half, as a one-way link (links.go): hubs of large norm cannot link back to everybody whose neighbours they are.
+//
+// A new node takes up to M diverse links on level 0 and is filled to M/2 (Index.linkBudget). Levels come from a hash of the
+// slot (level.go). The tree of links is not in the paper; see tree.go. At most 4 candidates at one distance are linked,
+// because thousands of copies of one vector would otherwise be each other's only neighbours.
 //
 // # Concurrency
 //

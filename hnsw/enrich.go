@@ -5,7 +5,7 @@ import "slices"
 // enrich gives every node in poor that has fewer than minLinks links on level 0, or fewer than there are other nodes, the
 // links it lacks, and empties poor. The caller holds mu.
 func (c *committer) enrich() {
-	want := min(minLinks, c.x.Len()-1)
+	want := min(c.x.minLinks, c.x.Len()-1)
 	for _, w := range c.poor {
 		if c.x.isLive(w) && degree(c.x.row(w, 0)) < want {
 			c.enrichNode(w, want)
@@ -68,7 +68,7 @@ func (c *committer) enrichFrom(w uint32, want int, wave []uint32) {
 			continue
 		}
 		if out := c.victim(y, w, 0, true); c.mayDrop(y, out, 0) {
-			x.part(y, out, 0)
+			x.drop(y, out, 0)
 			x.join(w, y, 0)
 		}
 	}

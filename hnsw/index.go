@@ -13,7 +13,7 @@ const (
 	// noEntry is the entry point of an empty index.
 	noEntry = 1<<64 - 1
 
-	// minLinks is the fewest links of a live node on level 0, where there are that many other nodes.
+	// minLinks is Index.minLinks, but under InnerProduct it is 1: there one-way links take the place of the others.
 	minLinks = 4
 
 	// cachePad separates words that different goroutines write; processors fetch cache lines in pairs.
@@ -28,6 +28,9 @@ type Index struct {
 	stride int // floats a vector row: Dim padded to whole cache lines, the pad zero
 	m, m0  int // link words of a row above level 0 and on it
 	levels [maxLevel]uint64
+
+	oneWayLinks bool // rows can hold one-way links; see links.go
+	minLinks    int  // fewest two-way links of a live node on level 0, where there are that many other nodes
 
 	mem     *arenas
 	vectors []float32 // row of slot s at s*stride; never changes while the slot is live or in limbo
@@ -86,8 +89,13 @@ func New(o Options) (*Index, error) {
 	}
 	x := &Index{
 		o: o, stride: stride, m: o.M, m0: 2 * o.M, levels: levelThresholds(o.M),
-		mem: mem, vectors: mem.vectors.rows, links0: mem.links0.rows, upper: mem.upper.rows,
+		oneWayLinks: o.Metric == InnerProduct,
+		mem:         mem, vectors: mem.vectors.rows, links0: mem.links0.rows, upper: mem.upper.rows,
 		upperAt: mem.upperAt.rows, parents: mem.parents.rows, live: mem.live.rows,
+	}
+	x.minLinks = minLinks
+	if x.oneWayLinks {
+		x.minLinks = 1
 	}
 	x.entry.Store(noEntry)
 	x.epoch.Store(1)

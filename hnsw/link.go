@@ -99,10 +99,20 @@ func (s *Searcher) pickLinks(level int) {
 	s.scorer.count += p.picker.scorer.count - before
 }
 
-// linkBudget returns how many links a new node picks on a level by the heuristic, and how many in all.
+// linkBudget returns how many links at most a new node picks on a level by the heuristic, and how many it fills them up to
+// with the nearest of those that the heuristic pruned.
+//
+// Measured at M = 16, recall per distance: filling to 32 is best on tracks and evenly spread data by a few percent, but on
+// well-separated clusters the cluster mates then drive out the links between clusters (at ef 64, recall .94 for .98). To 8
+// keeps nearly all of the gain and costs a third of the distances in building. Filling the upper levels only costs. Inner
+// products want more links, because the heuristic prunes everything behind a large norm.
 func (x *Index) linkBudget(level int) (diverse, most int) {
-	if level == 0 {
-		return x.m0, x.m0
+	switch {
+	case level > 0:
+		return x.m, 0
+	case x.oneWayLinks:
+		return x.m0, x.m
+	default:
+		return x.m, max(x.m/2, minLinks)
 	}
-	return x.m, x.m
 }

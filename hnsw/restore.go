@@ -187,14 +187,15 @@ func (r *Restorer) putUpper(data []byte, from, to int) (problem string) {
 func (r *Restorer) putRow(row []uint32, data []byte, slot uint32, level int) (problem string) {
 	ended := false
 	for i := range row {
-		id := binary.LittleEndian.Uint32(data[4*i:])
+		word := binary.LittleEndian.Uint32(data[4*i:])
+		id := word &^ oneWay
 		switch {
-		case id == nilSlot:
+		case word == nilSlot:
 			ended = true
-		case ended || id >= r.image.slots || id == slot || level > 0 && r.x.level(id) < level:
-			return fmt.Sprintf("slot %d, level %d: link %d is to %#x", slot, level, i, id)
+		case word != id && !r.x.oneWayLinks || ended || id >= r.image.slots || id == slot || level > 0 && r.x.level(id) < level:
+			return fmt.Sprintf("slot %d, level %d: link %d is %#x", slot, level, i, word)
 		}
-		row[i] = id
+		row[i] = word
 	}
 	return ""
 }
@@ -238,7 +239,7 @@ func (r *Restorer) settle() (problem string) {
 		slot := g.slots - 1 - i // the lowest free slot is used first
 		parent := x.parents[slot]
 		if !x.isLive(slot) {
-			if parent != nilSlot || degree(x.row(slot, 0)) > 0 {
+			if parent != nilSlot || rowLength(x.row(slot, 0)) > 0 {
 				return fmt.Sprintf("slot %d has links and is not live", slot)
 			}
 			x.parents[slot] = stateFree

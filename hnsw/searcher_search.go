@@ -96,7 +96,7 @@ func (s *Searcher) take(k int) {
 func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
 	for {
 		s.hops++
-		ids := appendLinks(s.ids[:0], s.x.row(slot, level))
+		ids := s.x.appendTargets(s.ids[:0], s.x.row(slot, level))
 		if len(ids) == 0 {
 			return slot, key
 		}
@@ -161,8 +161,13 @@ func (s *Searcher) gather(slot uint32, level, n int) int {
 	row := s.x.row(slot, level)
 	for i := range row {
 		v := atomic.LoadUint32(&row[i])
-		if v == nilSlot {
-			break
+		if v >= oneWay {
+			if v == nilSlot {
+				break
+			}
+			if v &^= oneWay; !s.x.isLive(v) {
+				continue
+			}
 		}
 		if s.visited.add(v) {
 			s.ids[n] = v

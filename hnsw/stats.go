@@ -43,7 +43,7 @@ func (x *Index) Stats() IndexStats {
 	if st.Live > 0 {
 		links := 0
 		for _, v := range x.appendLive(nil) {
-			links += degree(x.row(v, 0))
+			links += rowLength(x.row(v, 0))
 		}
 		st.MeanDegree0 = float64(links) / float64(st.Live)
 	}

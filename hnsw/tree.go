@@ -25,7 +25,7 @@ func (x *Index) treeLinks(v uint32) int {
 		if w == nilSlot {
 			break
 		}
-		if w != v && x.loadParent(w) == v {
+		if w < oneWay && x.loadParent(w) == v {
 			n++
 		}
 	}
@@ -58,7 +58,7 @@ func (c *committer) below(v uint32) uint32 {
 			if w == nilSlot {
 				break
 			}
-			if w != v && x.loadParent(w) == v {
+			if w < oneWay && x.loadParent(w) == v {
 				next = w
 			}
 		}
