@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -32,7 +31,7 @@ type running struct {
 
 // start serves the store in dir on addr.
 func start(dir, addr string) (*running, error) {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	e, err := engine.Open(context.Background(), dir, engine.Options{Logger: log})
 	if err != nil {
 		return nil, err

@@ -179,7 +179,7 @@ func (m *model) search(t *rapid.T) {
 		q = drawVector(t)
 		req.Query.Vector = q
 	case 1:
-		req.Query.ItemID, skip = drawID(t), ""
+		req.Query.ItemID = drawID(t)
 		it, ok := m.truth.items[req.Query.ItemID]
 		q, skip, missing = it.Vector, it.ID, !ok
 	case 2:

@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -21,6 +22,7 @@ const (
 	RuleDegree    Rule = "a live node has at least 4 links on level 0, or one to every other node"
 	RuleTree      Rule = "every live node but one has its parent among its links, and parents lead to the root"
 	RuleReachable Rule = "every live node is reachable from the entry point on level 0"
+	RuleCodes     Rule = "the codes of a live vector are those of the codec in force"
 	RuleVector    Rule = "a live vector is finite, its pad is zero, and under Cosine its norm is 1"
 )
 
@@ -205,6 +207,13 @@ func (k *checker) vector(v uint32) {
 	}
 	if !(norm2 <= maxNorm2) || x.o.Metric == Cosine && math.Abs(norm2-1) > normTolerance {
 		k.fault(RuleVector, v, 0, "squared norm %g", norm2)
+	}
+	if c := x.codes.Load(); c != nil {
+		want := make([]uint8, c.stride)
+		c.codec.Encode(want, row[:x.o.Dim])
+		if got := c.row(v); !bytes.Equal(got, want) {
+			k.fault(RuleCodes, v, 0, "codes %v, want %v", got, want)
+		}
 	}
 }
 

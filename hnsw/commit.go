@@ -54,6 +54,7 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 		return
 	}
 	x.refreshPlan(slot, s)
+	x.encodeForCommit(slot, p)
 	parent := c.adopter(p.links[0])
 	if !slices.Contains(p.links[0], parent) {
 		p.links[0] = append(p.links[0][:min(len(p.links[0]), x.m0-1)], parent)
@@ -75,6 +76,7 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 	}
 	x.logCommit(slot)
 	x.reclaim()
+	x.refit()
 	x.distances.Add(uint64(c.scorer.count - before))
 	if invariants.Enabled {
 		x.checkNode(slot)

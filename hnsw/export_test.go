@@ -3,6 +3,8 @@ package hnsw
 import (
 	"encoding/binary"
 	"hash/crc32"
+
+	"github.com/segue-ann/segue/internal/quantize"
 )
 
 // SealHeader returns header with a checksum that matches, so that a fuzzer reaches the checks behind it.
@@ -23,3 +25,23 @@ func SlabBytes(r *Restorer, section string, n int) int {
 
 // Level returns the highest level of a slot.
 func Level(x *Index, slot uint32) int { return x.level(slot) }
+
+// FitAt makes an index fit its codec at n live vectors, where tests of a few vectors reach it.
+func FitAt(x *Index, n int) { x.fit.at = n }
+
+// Codec returns the codec that walks read codes of; ok is false while they read vectors.
+func Codec(x *Index) (codec quantize.U7, ok bool) {
+	c := x.codes.Load()
+	if c == nil {
+		return quantize.U7{}, false
+	}
+	return c.codec, true
+}
+
+// WalkOnVectors keeps walks on vectors from now on.
+func WalkOnVectors(x *Index) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.publishCodes(nil)
+	x.fit.at, x.fit.live = 1<<40, 1<<40
+}

@@ -4,17 +4,21 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
+
+	"github.com/segue-ann/segue/internal/quantize"
 )
 
 // The image of an index is a header and five sections of slabs. All integers are little-endian.
 //
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+---+-------+--------+
-//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | 0 | entry | crc32c |
-//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   | 4 |   8   |   4    |
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+---+-------+--------+
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+--------+
+//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | fitted | entry | lo | step | crc32c |
+//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   |   4    |   8   | 4  |  4   |   4    |
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+--------+
 //
 // slots is the number of slots, upper the number of upper rows, live the number of live slots. entry is level<<32 | slot, or
-// all ones in an empty index. The checksum is of the bytes before it.
+// all ones in an empty index. lo and step are the codec of the codes that walks read, as float32, fitted the number of live
+// vectors when it was fitted; all zero where there is none. The codes follow from the vectors. The checksum is of the bytes before it.
 //
 //	vectors   a row a slot: Dim float32 (stored form: normalised under COSINE); zeros where the slot is not live
 //	links0    a row a slot: 2M uint32, neighbours and then 0xFFFFFFFF to the end; none where the slot is not live
@@ -27,7 +31,7 @@ import (
 const (
 	imageMagic   = "SegueANN"
 	imageVersion = 1
-	headerSize   = 60
+	headerSize   = 68
 
 	vectorSlabBytes = 512 << 10
 	linkSlabBytes   = 256 << 10
@@ -76,6 +80,8 @@ type image struct {
 	seed                   uint64
 	slots, upper, live     uint32
 	entry                  uint64
+	codec                  quantize.U7 // the zero value: none
+	fitted                 uint32
 }
 
 // appendHeader appends the encoded header.
@@ -92,8 +98,10 @@ func (g *image) appendHeader(dst []byte) []byte {
 	dst = le.AppendUint32(dst, g.slots)
 	dst = le.AppendUint32(dst, g.upper)
 	dst = le.AppendUint32(dst, g.live)
-	dst = le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, g.fitted)
 	dst = le.AppendUint64(dst, g.entry)
+	dst = le.AppendUint32(dst, math.Float32bits(g.codec.Lo))
+	dst = le.AppendUint32(dst, math.Float32bits(g.codec.Step))
 	return le.AppendUint32(dst, crc32.Checksum(dst[start:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
@@ -124,6 +132,12 @@ func parseHeader(b []byte) (image, error) {
 	}
 	if g.slots > maxSlots || g.live > g.slots || uint64(g.upper) > uint64(g.slots)*maxLevel {
 		return bad("%d live of %d slots, %d upper rows", g.live, g.slots, g.upper)
+	}
+	if lo, step := math.Float32frombits(le.Uint32(b[60:])), math.Float32frombits(le.Uint32(b[64:])); step != 0 {
+		g.codec, g.fitted = quantize.U7{Dim: g.dim, Lo: lo, Step: step}, le.Uint32(b[48:])
+		if err := g.codec.Validate(); err != nil {
+			return bad("%v", err)
+		}
 	}
 	slot, level := unpackEntryPoint(g.entry)
 	if (g.entry == noEntry) != (g.live == 0) || g.entry != noEntry && (slot >= g.slots || level > maxLevel) {

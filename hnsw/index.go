@@ -40,6 +40,8 @@ type Index struct {
 	parents []uint32  // parent of a live slot in the tree of links, else a slot state; see state.go
 	live    []uint64  // bit of slot s: searches may return s
 
+	codes atomic.Pointer[codes] // 7-bit codes that walks read; nil in a small index; see codes.go
+
 	_ [cachePad]byte
 
 	entry     atomic.Uint64 // level<<32 | slot of the node every search starts from, or noEntry
@@ -57,11 +59,12 @@ type Index struct {
 	_ [cachePad]byte
 
 	// mu is the committer: its holder alone writes links, parents of live slots, the live bits, the entry point, recent,
-	// the limbo and snapshot.
+	// the limbo, the codec and snapshot.
 	mu       sync.Mutex
 	c        committer
 	recent   [recentLinks]uint32
 	limbo    limbo
+	fit      fitting
 	snapshot *Snapshot
 
 	// allocMu guards what allocation needs. Lock order: mu, then allocMu.
@@ -101,6 +104,7 @@ func New(o Options) (*Index, error) {
 	x.epoch.Store(1)
 	x.searchers.Store(new([]*Searcher))
 	x.c.init(x)
+	x.fit.at = fitAt
 	return x, nil
 }
 
@@ -133,6 +137,7 @@ func (x *Index) unmapIfUnused() {
 	}
 	x.mem.release()
 	x.mem = nil
+	x.releaseCodes()
 }
 
 // isLive reports whether searches may return slot. It is safe without a lock; slot must be below the reserved count.

@@ -9,9 +9,6 @@ import "math"
 // A pool entry packs a candidate into one uint64, key<<32 | slot<<1 | expanded, so that sorting integers sorts candidates
 // by distance and then by slot. Entries of one pool have distinct slots, so the flag never decides.
 
-// maxKey is above the key of every finite distance.
-const maxKey = math.MaxUint32
-
 func distanceKey(d float32) uint32 {
 	b := math.Float32bits(d)
 	return b ^ (uint32(int32(b)>>31) | 1<<31)

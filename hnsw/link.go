@@ -2,17 +2,20 @@ package hnsw
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 )
 
 // linkPlan is what the read-only phase of Link found, level by level. It belongs to a searcher, which keeps its memory.
 type linkPlan struct {
-	level  int    // of the new node
-	found  int    // candidates were looked for on levels 0..found; -1 in an empty index
-	seen   uint64 // commits when the search began: later ones it may have missed
-	cands  [maxLevel + 1][]uint64
-	links  [maxLevel + 1][]uint32
-	picker neighborPicker
+	level   int    // of the new node
+	found   int    // candidates were looked for on levels 0..found; -1 in an empty index
+	codes   *codes // what the node was coded under, or nil
+	clipped int    // components that the codec clipped
+	seen    uint64 // commits when the search began: later ones it may have missed
+	cands   [maxLevel + 1][]uint64
+	links   [maxLevel + 1][]uint32
+	picker  neighborPicker
 }
 
 // maxEqualCands is the most candidates at one distance in the beam of an insert; see pool.maxEqual.
@@ -60,14 +63,18 @@ func (s *Searcher) planLinks(slot uint32) {
 	p.level, p.found = x.level(slot), -1
 	p.seen = x.commits.Load()
 	s.scorer.bindSlot(slot)
-	s.scorer.count, s.hops = 0, 0
-	defer func() { x.distances.Add(uint64(s.scorer.count)) }()
+	s.bindWalk(x.vector(slot)[:x.o.Dim])
+	if p.codes = s.walking; p.codes != nil {
+		p.clipped = x.encode(p.codes, slot)
+	}
+	s.scorer.count, s.code.count, s.hops = 0, 0, 0
+	defer func() { x.distances.Add(uint64(s.scorer.count + s.code.count)) }()
 	entry := x.entry.Load()
 	if entry == noEntry {
 		return
 	}
 	at, top := unpackEntryPoint(entry)
-	key := s.scorer.key(at)
+	key := s.walkKey(at)
 	level := top
 	for ; level > p.level; level-- {
 		at, key = s.descend(at, key, level)
@@ -76,15 +83,36 @@ func (s *Searcher) planLinks(slot uint32) {
 	for ; level >= 0; level-- {
 		// The background context is never done, so beam cannot fail.
 		_ = s.beam(context.Background(), at, key, level, x.o.EfConstruction, maxEqualCands)
-		p.cands[level] = p.cands[level][:0]
-		for _, e := range s.pool.sorted() {
-			p.cands[level] = append(p.cands[level], e&^1)
-		}
+		p.cands[level] = s.candidates(p.cands[level][:0])
 		s.pickLinks(level)
 		if best := s.pool.items[0]; entryKey(best) < key {
 			at, key = entrySlot(best), entryKey(best)
 		}
 	}
+}
+
+// candidates appends the beam to dst with the keys of true distances, ascending.
+func (s *Searcher) candidates(dst []uint64) []uint64 {
+	entries := s.pool.sorted()
+	if s.walking == nil {
+		for _, e := range entries {
+			dst = append(dst, e&^1)
+		}
+		return dst
+	}
+	for len(entries) > 0 {
+		n := min(len(entries), scoreBatch)
+		for i, e := range entries[:n] {
+			s.ids[i] = entrySlot(e)
+		}
+		s.scorer.keys(s.ids[:n], s.keys[:n])
+		for i, k := range s.keys[:n] {
+			dst = append(dst, packEntry(k, s.ids[i]))
+		}
+		entries = entries[n:]
+	}
+	slices.Sort(dst)
+	return dst
 }
 
 // pickLinks picks the new node's links on a level among the plan's candidates.

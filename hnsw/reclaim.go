@@ -65,10 +65,14 @@ func (x *Index) retire(slot uint32) {
 // reclaim frees the slots in limbo that no reader can stand on. While a snapshot is open nothing is freed: it still reads
 // the vectors. The caller holds mu.
 func (x *Index) reclaim() {
-	if x.limbo.len() == 0 || x.snapshot != nil {
+	if x.limbo.len() == 0 && len(x.fit.retired) == 0 {
 		return
 	}
 	oldest := x.oldestEpoch()
+	x.dropRetired(oldest)
+	if x.snapshot != nil {
+		return
+	}
 	for {
 		slot, ok := x.limbo.popBefore(oldest)
 		if !ok {

@@ -220,6 +220,14 @@ func (r *Restorer) Finish() (*Index, error) {
 		return nil, &FormatError{Problem: problem}
 	}
 	x := r.x
+	if r.image.codec.Step != 0 {
+		c, ok := x.encodeAll(r.image.codec)
+		if !ok {
+			return nil, ErrReservation
+		}
+		x.codes.Store(c)
+		x.fit.live = int(r.image.fitted)
+	}
 	r.x = nil
 	return x, nil
 }

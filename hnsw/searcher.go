@@ -16,8 +16,11 @@ type Searcher struct {
 	epoch atomic.Uint64
 	_     [cachePad]byte
 
-	closed  bool // the index was closed before Acquire
-	scorer  scorer
+	closed  bool       // the index was closed before Acquire
+	scorer  scorer     // on vectors
+	code    codeScorer // on codes, while walking is set
+	walking *codes     // what walks read; nil: the vectors
+	exact   []uint64   // entries rescored
 	pool    pool
 	visited visited
 	query   []float32 // stride floats

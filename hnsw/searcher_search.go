@@ -33,8 +33,9 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	if entry == noEntry {
 		return s.results, SearchStats{}, nil
 	}
+	s.bindWalk(s.query[:x.o.Dim])
 	slot, top := unpackEntryPoint(entry)
-	key := s.scorer.key(slot)
+	key := s.walkKey(slot)
 	for level := top; level > 0; level-- {
 		slot, key = s.descend(slot, key, level)
 	}
@@ -43,7 +44,11 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	if err := s.beam(ctx, slot, key, 0, ef, 0); err != nil {
 		return nil, s.stats(), err
 	}
-	s.take(p.K)
+	if s.walking != nil {
+		s.rescore(s.pool.sorted(), p.K)
+	} else {
+		s.take(p.K)
+	}
 	if len(s.results) < p.K && len(s.results) < x.Len() {
 		if err := s.scan(ctx, p.K); err != nil {
 			return nil, s.stats(), err
@@ -70,13 +75,35 @@ func (s *Searcher) begin(ctx context.Context, query []float32, k int) error {
 		return err
 	}
 	s.scorer.bind(s.query)
-	s.scorer.count, s.hops = 0, 0
+	s.scorer.count, s.code.count, s.hops = 0, 0, 0
 	s.results = s.results[:0]
 	return nil
 }
 
 func (s *Searcher) stats() SearchStats {
-	return SearchStats{Distances: s.scorer.count, Hops: s.hops}
+	return SearchStats{Distances: s.scorer.count + s.code.count, Hops: s.hops}
+}
+
+// bindWalk chooses what walks read, and binds the query, of Dim components and bound to the scorer already, to it.
+func (s *Searcher) bindWalk(query []float32) {
+	if s.walking = s.x.codes.Load(); s.walking != nil {
+		s.code.bind(s.walking, s.x.o.Metric, query)
+	}
+}
+
+// walkKeys sets keys to those of the distances of a walk.
+func (s *Searcher) walkKeys(ids, keys []uint32) {
+	if s.walking != nil {
+		s.code.keys(ids, keys)
+	} else {
+		s.scorer.keys(ids, keys)
+	}
+}
+
+func (s *Searcher) walkKey(slot uint32) uint32 {
+	s.ids[0] = slot
+	s.walkKeys(s.ids[:1], s.keys[:1])
+	return s.keys[0]
 }
 
 // take moves the k best live entries of the pool to the results. The pool is spent.
@@ -101,7 +128,7 @@ func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
 			return slot, key
 		}
 		keys := s.keys[:len(ids)]
-		s.scorer.keys(ids, keys)
+		s.walkKeys(ids, keys)
 		best := packEntry(key, slot)
 		for i, k := range keys {
 			best = min(best, packEntry(k, ids[i]))
@@ -137,7 +164,7 @@ func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqu
 			s.hops++
 		}
 		keys := s.keys[:n]
-		s.scorer.keys(s.ids[:n], keys)
+		s.walkKeys(s.ids[:n], keys)
 		limit := s.pool.limit()
 		for i, k := range keys {
 			if e := packEntry(k, s.ids[i]); e < limit {

@@ -54,6 +54,9 @@ func (x *Index) BeginSnapshot() (*Snapshot, error) {
 			slots: x.slots.Load(), upper: x.upperNext, live: uint32(x.Len()), entry: x.entry.Load(),
 		},
 	}
+	if c := x.codes.Load(); c != nil {
+		s.image.codec, s.image.fitted = c.codec, uint32(x.fit.live)
+	}
 	s.live = append(s.live, x.live[:(s.image.slots+63)/64]...)
 	for id := range sectionCount {
 		s.shapes[id] = s.image.shape(id)

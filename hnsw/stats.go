@@ -49,6 +49,9 @@ func (x *Index) Stats() IndexStats {
 	}
 	if st.Slots > 0 {
 		st.Bytes = int64(4*st.Slots*(x.stride+x.m0+2) + 4*int(x.upperNext)*x.m + (st.Slots+7)/8)
+		if c := x.codes.Load(); c != nil {
+			st.Bytes += int64(st.Slots * c.stride)
+		}
 		st.BytesPerVector = float64(st.Bytes) / float64(st.Slots)
 	}
 	return st

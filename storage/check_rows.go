@@ -231,7 +231,7 @@ func (c *checker) checkHeaders() {
 		}
 		c.pending[snapshotID{releaseID{k.collection, k.release}, k.gen}] = true
 		c.find(Note, formatKeyForPeople(key), "unfinished snapshot; the next start removes it")
-		if _, err := openEnvelope(key, value, "pending mark", pendingVersion, envelopeLen); err != nil {
+		if err := openEnvelope(key, value, "pending mark", pendingVersion, envelopeLen); err != nil {
 			c.report(faultOf("", err))
 		}
 	})

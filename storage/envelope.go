@@ -29,23 +29,22 @@ func sealEnvelope(key, value []byte, version byte) {
 	binary.BigEndian.PutUint32(value, envelopeSum(key, value))
 }
 
-// openEnvelope checks the checksum, then the version, then that value has at least minLen bytes. It returns
-// the version, 1..newest.
-func openEnvelope(key, value []byte, what string, newest byte, minLen int) (version byte, err error) {
+// openEnvelope checks the checksum, then the version, then that value has at least minLen bytes.
+func openEnvelope(key, value []byte, what string, newest byte, minLen int) error {
 	if len(value) < envelopeLen {
-		return 0, rowCorruption(key, what+" is shorter than its envelope")
+		return rowCorruption(key, what+" is shorter than its envelope")
 	}
 	if sum := envelopeSum(key, value); sum != binary.BigEndian.Uint32(value) {
-		return 0, rowCorruption(key, what+" checksum mismatch")
+		return rowCorruption(key, what+" checksum mismatch")
 	}
-	version = value[4]
+	version := value[4]
 	if version == 0 || version > newest {
-		return 0, &FormatError{What: what, Where: formatKeyForPeople(key), Found: uint32(version), Newest: uint32(newest)}
+		return &FormatError{What: what, Where: formatKeyForPeople(key), Found: uint32(version), Newest: uint32(newest)}
 	}
 	if len(value) < minLen {
-		return 0, rowCorruption(key, what+" is shorter than its header")
+		return rowCorruption(key, what+" is shorter than its header")
 	}
-	return version, nil
+	return nil
 }
 
 func rowCorruption(key []byte, reason string) error {

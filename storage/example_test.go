@@ -35,7 +35,7 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(row.ID, row.LSN, row.Vector)
+		fmt.Println(row.ID, row.LSN, string(row.Vector))
 	}
 	if err := c.Log(1, func(r storage.LogRecord) error {
 		fmt.Println(r.LSN, r.Kind, r.ID)

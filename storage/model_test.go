@@ -302,8 +302,11 @@ func (r *releaseModel) check(c *Collection) error {
 	}
 	first, err1 := c.FirstLSN()
 	last, err2 := c.LastLSN()
-	if err := errors.Join(err1, err2); err != nil || first != r.first || last != uint64(len(r.log)) {
-		return fmt.Errorf("log %d..%d, want %d..%d, %v", first, last, r.first, len(r.log), err)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if first != r.first || last != uint64(len(r.log)) {
+		return fmt.Errorf("log %d..%d, want %d..%d", first, last, r.first, len(r.log))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func encodeItem(key, value []byte, r *ItemRow) {
 
 // decodeItem checks an item row and takes it apart. Vector and Attributes alias value; ID is not set.
 func decodeItem(key, value []byte) (r ItemRow, err error) {
-	if _, err := openEnvelope(key, value, "item row", itemVersion, rowHeaderLen); err != nil {
+	if err := openEnvelope(key, value, "item row", itemVersion, rowHeaderLen); err != nil {
 		return r, err
 	}
 	vecLen, err := checkRowHeader(key, value, "item row", rowHeaderLen)
@@ -85,7 +85,7 @@ func encodeProfile(key, value []byte, r *ProfileRow) {
 
 // decodeProfile is decodeItem for profiles; UserID is not set.
 func decodeProfile(key, value []byte) (r ProfileRow, err error) {
-	if _, err := openEnvelope(key, value, "profile row", profileVersion, profileHeaderLen); err != nil {
+	if err := openEnvelope(key, value, "profile row", profileVersion, profileHeaderLen); err != nil {
 		return r, err
 	}
 	vecLen, err := checkRowHeader(key, value, "profile row", profileHeaderLen)

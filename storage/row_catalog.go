@@ -47,7 +47,7 @@ func encodeCollection(key []byte, r *CollectionRow) []byte {
 // decodeCollection checks a catalog row. Config is a copy; ID is not set.
 func decodeCollection(key, value []byte) (r CollectionRow, err error) {
 	const what = "catalog row"
-	if _, err := openEnvelope(key, value, what, catalogVersion, catalogHeaderLen+1); err != nil {
+	if err := openEnvelope(key, value, what, catalogVersion, catalogHeaderLen+1); err != nil {
 		return r, err
 	}
 	if value[5] != 0 {
@@ -85,7 +85,7 @@ func encodeCollectionsRow(highest uint32) []byte {
 
 func decodeCollectionsRow(value []byte) (highest uint32, err error) {
 	key := []byte(collectionsKey)
-	if _, err := openEnvelope(key, value, "collection counter", collectionsVersion, collectionsLen); err != nil {
+	if err := openEnvelope(key, value, "collection counter", collectionsVersion, collectionsLen); err != nil {
 		return 0, err
 	}
 	if len(value) != collectionsLen {
@@ -106,7 +106,7 @@ func encodeFormatRow(version, oldestReader uint32) []byte {
 // later version may append to it.
 func decodeFormatRow(value []byte) (version, oldestReader uint32, err error) {
 	key := []byte(formatKey)
-	if _, err := openEnvelope(key, value, "format row", formatVersion, formatLen); err != nil {
+	if err := openEnvelope(key, value, "format row", formatVersion, formatLen); err != nil {
 		return 0, 0, err
 	}
 	version, oldestReader = binary.BigEndian.Uint32(value[8:]), binary.BigEndian.Uint32(value[12:])

@@ -52,7 +52,7 @@ func encodeLog(key, value []byte, kind LogKind, id string) {
 
 // decodeLog checks a log record and takes it apart. lsn is from the key.
 func decodeLog(key, value []byte, lsn uint64) (r LogRecord, err error) {
-	if _, err := openEnvelope(key, value, "log record", logVersion, logHeaderLen+1); err != nil {
+	if err := openEnvelope(key, value, "log record", logVersion, logHeaderLen+1); err != nil {
 		return r, err
 	}
 	r.LSN, r.Kind = lsn, LogKind(value[5])
@@ -76,7 +76,7 @@ func encodeLogHead(key []byte, first uint64) []byte {
 
 // decodeLogHead returns the first LSN the log still holds, at least 1.
 func decodeLogHead(key, value []byte) (first uint64, err error) {
-	if _, err := openEnvelope(key, value, "log head", logVersion, logHeadLen); err != nil {
+	if err := openEnvelope(key, value, "log head", logVersion, logHeadLen); err != nil {
 		return 0, err
 	}
 	first = binary.BigEndian.Uint64(value[8:])

@@ -92,7 +92,7 @@ func encodeSnapshotHeader(key []byte, h *SnapshotHeader, sections []section) []b
 // is believed before the bytes it counts are known to be there.
 func decodeSnapshotHeader(key, value []byte) (*storedHeader, error) {
 	const what = "snapshot header"
-	if _, err := openEnvelope(key, value, what, snapshotVersion, snapshotHeaderLen); err != nil {
+	if err := openEnvelope(key, value, what, snapshotVersion, snapshotHeaderLen); err != nil {
 		return nil, err
 	}
 	if value[5]|value[6]|value[7]|value[34]|value[35] != 0 {

@@ -165,7 +165,7 @@ type row struct {
 	// vector is the matrix's row or the line's field; nil where there is neither. Valid until the next row.
 	vector []float32
 	// bad says why the line cannot be used; record and vector then mean nothing.
-	bad *rowFault
+	bad *rowError
 }
 
 // each calls visit with every row, in order, until it returns false or an error. A matrix that ends before

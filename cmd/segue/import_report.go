@@ -56,7 +56,7 @@ func newLedger(p progress) *ledger {
 }
 
 // fault notes a row that is not sent.
-func (l *ledger) fault(r row, f *rowFault) {
+func (l *ledger) fault(r row, f *rowError) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = append(l.faults, r.number)

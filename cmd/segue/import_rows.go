@@ -15,13 +15,13 @@ import (
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
-// rowFault says why a row cannot be sent, in the terms in which the server would have said it.
-type rowFault struct{ client.Violation }
+// rowError says why a row cannot be sent, in the terms in which the server would have said it.
+type rowError struct{ client.Violation }
 
-func (e *rowFault) Error() string { return e.Field + ": " + e.Rule }
+func (e *rowError) Error() string { return e.Field + ": " + e.Rule }
 
-func fault(reason, field, format string, args ...any) *rowFault {
-	return &rowFault{client.Violation{Reason: reason, Field: field, Rule: fmt.Sprintf(format, args...)}}
+func fault(reason, field, format string, args ...any) *rowError {
+	return &rowError{client.Violation{Reason: reason, Field: field, Rule: fmt.Sprintf(format, args...)}}
 }
 
 // rowConverter turns rows of files into messages.
@@ -59,7 +59,7 @@ func newRowConverter(schema []*seguev1.AttributeSpec, only []string) *rowConvert
 }
 
 // item converts a record whose embedding is vector.
-func (c *rowConverter) item(r dataset.Record, vector []float32) (*seguev1.Item, *rowFault) {
+func (c *rowConverter) item(r dataset.Record, vector []float32) (*seguev1.Item, *rowError) {
 	if vector == nil {
 		return nil, fault("FIELD_REQUIRED", "vector", "the line has no vector field and no --vectors file is given")
 	}
@@ -85,7 +85,7 @@ func (c *rowConverter) item(r dataset.Record, vector []float32) (*seguev1.Item, 
 
 // profile converts a record whose interest vector is vector. Other fields are not kept: profiles have no
 // attributes.
-func (c *rowConverter) profile(r dataset.Record, vector []float32) (*seguev1.Profile, *rowFault) {
+func (c *rowConverter) profile(r dataset.Record, vector []float32) (*seguev1.Profile, *rowError) {
 	if vector == nil {
 		return nil, fault("FIELD_REQUIRED", "vector", "the line has no vector field and there is no file of profile vectors")
 	}
@@ -96,7 +96,7 @@ func (c *rowConverter) profile(r dataset.Record, vector []float32) (*seguev1.Pro
 }
 
 // attribute converts one field; nil means that the item does not have the attribute.
-func (c *rowConverter) attribute(name string, v any) (*seguev1.AttributeValue, *rowFault) {
+func (c *rowConverter) attribute(name string, v any) (*seguev1.AttributeValue, *rowError) {
 	if v == nil {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (c *rowConverter) attribute(name string, v any) (*seguev1.AttributeValue, *
 }
 
 // attributeOf converts v, leaning towards the type want where v allows more than one.
-func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.AttributeValue, seguev1.AttributeType, *rowFault) {
+func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.AttributeValue, seguev1.AttributeType, *rowError) {
 	switch v := v.(type) {
 	case string:
 		if want == seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP {
@@ -155,7 +155,7 @@ func keywords(values ...string) *seguev1.AttributeValue {
 
 // numberOf converts a JSON number without losing any of it: where an INT is wanted a float must be whole
 // and small enough to be exact, which is how table tools write integers of columns with gaps ("3.0").
-func numberOf(field, text string, want seguev1.AttributeType) (*seguev1.AttributeValue, seguev1.AttributeType, *rowFault) {
+func numberOf(field, text string, want seguev1.AttributeType) (*seguev1.AttributeValue, seguev1.AttributeType, *rowError) {
 	const exact = 1 << 53
 	whole := !strings.ContainsAny(text, ".eE")
 	if want != seguev1.AttributeType_ATTRIBUTE_TYPE_FLOAT && whole {

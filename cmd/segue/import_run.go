@@ -40,7 +40,7 @@ func (j *importJob) profiles(ctx context.Context, f rowFiles, total int64) (impo
 // importRows reads, converts and uploads; reading goes on while the server works.
 func importRows[T proto.Message](
 	ctx context.Context, j *importJob, f rowFiles, label string, total int64,
-	convert func(dataset.Record, []float32) (T, *rowFault),
+	convert func(dataset.Record, []float32) (T, *rowError),
 	upsert func(context.Context, string, iter.Seq2[T, error], client.UpsertOptions) (client.UpsertResult, error),
 ) (importReport, error) {
 	ledger := newLedger(newProgress(ctx, j.env, label, total))

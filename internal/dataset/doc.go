@@ -23,8 +23,8 @@
 // windows. A matrix is read to its end: bytes missing or left over are errors, and so checksums of the compressed
 // stream are always verified by a reader that reaches io.EOF.
 //
-// [VectorReader] holds one row, so it refuses arrays in column-major (Fortran) order, whose rows are spread over the
-// whole file. [ReadFloat32] and [ReadInt32] hold the whole array and accept both orders.
+// [VectorReader] holds one row; of arrays in column-major (Fortran) order, whose rows are spread over the whole file, it
+// holds all.
 //
 // # Errors
 //

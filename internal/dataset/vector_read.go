@@ -7,9 +7,8 @@ import (
 )
 
 // ReadFloat32 reads the first limit rows of the matrix at path, all if limit <= 0, and returns them row after row:
-// row i is data[i*dim : (i+1)*dim]. Values are converted as [VectorReader.Next] says. Both row-major and column-major
-// arrays are read. Memory follows the rows that arrive, not the header's promise: at most twice the result, three times
-// for column-major.
+// row i is data[i*dim : (i+1)*dim]. Values are converted as [VectorReader.Next] says. Memory follows
+// the rows that arrive, not the header's promise: at most twice the result, more for column-major arrays.
 func ReadFloat32(path string, limit int) (data []float32, rows, dim int, err error) {
 	return readAll(nil, path, limit, nil, decodeFloat32)
 }
@@ -42,11 +41,7 @@ func readAll[T float32 | int32](
 			return nil, 0, 0, err
 		}
 	}
-	if r.header.columnMajor {
-		data, rows, err = readColumns(r, limit, decode)
-	} else {
-		data, rows, err = readRows(r, limit, decode)
-	}
+	data, rows, err = readRows(r, limit, decode)
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -74,44 +69,6 @@ func readRows[T float32 | int32](r *VectorReader, limit int, decode func([]T, []
 		data = grow(data, dim, want*int64(dim))
 		decode(data[len(data)-dim:], r.buf, r.header.dtype)
 		rows++
-	}
-	return data, rows, nil
-}
-
-// readColumns reads a column-major array, one column of r.header.rows values after the other, and transposes it.
-func readColumns[T float32 | int32](r *VectorReader, limit int, decode func([]T, []byte, DType)) ([]T, int, error) {
-	var (
-		h       = r.header
-		size    = h.dtype.Size()
-		keep    = h.rows
-		columns []T
-		buf     = make([]byte, 64<<10)
-	)
-	if limit > 0 && keep > int64(limit) {
-		keep = int64(limit)
-	}
-	for range h.dim {
-		for row := int64(0); row < h.rows; {
-			n := min(int64(len(buf)/size), h.rows-row)
-			if _, err := io.ReadFull(r.in, buf[:n*int64(size)]); err != nil {
-				return nil, 0, r.fault(row, "column cut short", noEOF(err))
-			}
-			if take := int(min(n, keep-row)); take > 0 {
-				columns = grow(columns, take, keep*int64(h.dim))
-				decode(columns[len(columns)-take:], buf[:take*size], h.dtype)
-			}
-			row += n
-		}
-	}
-	if err := expectEnd(r.in); err != nil {
-		return nil, 0, r.fault(-1, "end of file", err)
-	}
-	rows := int(keep)
-	data := make([]T, len(columns))
-	for c := range h.dim {
-		for i, v := range columns[c*rows : (c+1)*rows] {
-			data[i*h.dim+c] = v
-		}
 	}
 	return data, rows, nil
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,7 +13,8 @@ import (
 	"github.com/x448/float16"
 )
 
-// VectorReader streams the rows of a matrix. It holds one row and a read buffer, whatever the file's size.
+// VectorReader streams the rows of a matrix. It holds one row and a read buffer, whatever the file's size; of an array in
+// column-major (Fortran) order, whose rows are spread over the file, it holds the values.
 type VectorReader struct {
 	name   string
 	src    *source
@@ -26,11 +28,11 @@ type VectorReader struct {
 }
 
 // OpenVectors opens the matrix at path. The file's name tells its format; see the package comment. A header that does
-// not fit the file is a [*FormatError] here, not at the first row; so is column-major order. The caller closes the reader.
-func OpenVectors(path string) (*VectorReader, error) { return openRows(nil, path) }
+// not fit the file is a [*FormatError] here, not at the first row. The caller closes the reader.
+func OpenVectors(path string) (*VectorReader, error) { return openVectors(nil, path) }
 
 // OpenVectorsFS is [OpenVectors] within a file system, such as an embedded one.
-func OpenVectorsFS(fsys fs.FS, name string) (*VectorReader, error) { return openRows(fsys, name) }
+func OpenVectorsFS(fsys fs.FS, name string) (*VectorReader, error) { return openVectors(fsys, name) }
 
 // NewVectorReader reads a matrix from r, which holds the bytes of a file called name. Closing the reader does not close
 // r; bytes after the matrix are an error.
@@ -40,23 +42,9 @@ func NewVectorReader(name string, r io.Reader) (*VectorReader, error) {
 	if err != nil {
 		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
 	}
-	return refuseColumns(newVectorReader(name, src))
+	return newVectorReader(name, src)
 }
 
-func openRows(fsys fs.FS, name string) (*VectorReader, error) {
-	return refuseColumns(openVectors(fsys, name))
-}
-
-// refuseColumns closes a reader whose rows cannot be streamed.
-func refuseColumns(r *VectorReader, err error) (*VectorReader, error) {
-	if err == nil && r.header.columnMajor {
-		r.Close()
-		return nil, r.fault(-1, "array is in column-major (Fortran) order; save numpy.ascontiguousarray(a) instead", nil)
-	}
-	return r, err
-}
-
-// openVectors also opens arrays in column-major order, which only the whole-file functions can serve.
 func openVectors(fsys fs.FS, name string) (*VectorReader, error) {
 	if ext, _ := splitName(name); !isVectorExt(ext) {
 		return nil, unknownVectorExt(name)
@@ -89,7 +77,38 @@ func newVectorReader(name string, src *source) (*VectorReader, error) {
 		return nil, err
 	}
 	r.buf = make([]byte, r.header.dim*r.header.dtype.Size())
+	if r.header.columnMajor {
+		if err := r.transpose(); err != nil {
+			src.close()
+			return nil, err
+		}
+	}
 	return r, nil
+}
+
+// transpose reads a column-major array to its end and puts its rows, as stored, in the place of the file. Memory grows with
+// what is read, not with what the header says.
+func (r *VectorReader) transpose() error {
+	rows, dim, size := int(r.header.rows), r.header.dim, r.header.dtype.Size()
+	need := int64(rows) * int64(dim) * int64(size)
+	columns, err := io.ReadAll(io.LimitReader(r.in, need))
+	if err == nil && int64(len(columns)) < need {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return r.fault(-1, "column cut short", err)
+	}
+	if err := expectEnd(r.in); err != nil {
+		return r.fault(-1, "end of file", err)
+	}
+	data := make([]byte, len(columns))
+	for c := range dim {
+		for i := range rows {
+			copy(data[(i*dim+c)*size:][:size], columns[(c*rows+i)*size:])
+		}
+	}
+	r.in.Reset(bytes.NewReader(data))
+	return nil
 }
 
 // begin reads what comes before the first value and checks it against the file's size where that is known.

@@ -1,0 +1,337 @@
+package hnsw_test
+
+import (
+	"context"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/segue-ann/segue/examples/demo"
+	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/internal/dataset"
+	"github.com/segue-ann/segue/internal/groundtruth"
+	"github.com/segue-ann/segue/internal/invariants"
+)
+
+// A gate is a floor for recall@10 and a ceiling for the distances a search and an insert compute: a measure of speed
+// without noise. Indexes are built by one goroutine from fixed seeds, so the numbers of one machine's kernels repeat exactly; the
+// margins are for kernels that round otherwise.
+type gate struct {
+	ef           int
+	recall       float64
+	maxDistances float64
+}
+
+// rows splits a matrix.
+func rows(data []float32, dim int) [][]float32 {
+	out := make([][]float32, 0, len(data)/dim)
+	for at := 0; at+dim <= len(data); at += dim {
+		out = append(out, data[at:at+dim])
+	}
+	return out
+}
+
+// readRows reads a matrix of at most limit rows (0: all) from a file system.
+func readRows(t testing.TB, fsys fs.FS, name string, limit int) [][]float32 {
+	t.Helper()
+	data, _, dim, err := dataset.ReadFloat32FS(fsys, name, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows(data, dim)
+}
+
+// pass builds an index of base and checks the gates with the queries.
+func pass(t *testing.T, metric hnsw.Metric, base, queries [][]float32, maxLinkDistances float64, gates ...gate) *hnsw.Index {
+	t.Helper()
+	if invariants.Race {
+		t.Skip("too slow under the race detector, which has other tests")
+	}
+	x := newIndex(t, hnsw.Options{Dim: len(base[0]), Metric: metric, MaxSlots: len(base) + 1000, Seed: 1})
+	for _, v := range base {
+		if _, err := x.Insert(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if per := float64(x.Stats().LinkDistances) / float64(len(base)); per > maxLinkDistances {
+		t.Errorf("%.0f distances an insert, at most %.0f", per, maxLinkDistances)
+	} else {
+		t.Logf("%.0f distances an insert", per)
+	}
+	checkGates(t, x, metric, base, queries, gates...)
+	return x
+}
+
+// checkGates searches x, where slot i holds base[i].
+func checkGates(t *testing.T, x *hnsw.Index, metric hnsw.Metric, base, queries [][]float32, gates ...gate) {
+	t.Helper()
+	dim := len(base[0])
+	oracle := groundtruth.New(map[hnsw.Metric]groundtruth.Metric{
+		hnsw.Cosine: groundtruth.Cosine, hnsw.InnerProduct: groundtruth.InnerProduct, hnsw.L2: groundtruth.L2,
+	}[metric], flat(base), dim)
+	nearest, err := oracle.TopKAll(context.Background(), flat(queries), 10, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truths := oracle.Truths(flat(queries), nearest)
+	for _, g := range gates {
+		recall, distances := measure(t, x, oracle, queries, truths, g.ef)
+		t.Logf("ef %d: recall@10 %.4f, %.0f distances", g.ef, recall, distances)
+		if recall < g.recall {
+			t.Errorf("ef %d: recall@10 %.4f, want %.4f", g.ef, recall, g.recall)
+		}
+		if distances > g.maxDistances {
+			t.Errorf("ef %d: %.0f distances a search, at most %.0f", g.ef, distances, g.maxDistances)
+		}
+	}
+}
+
+func measure(t *testing.T, x *hnsw.Index, oracle *groundtruth.Oracle, queries [][]float32, truths []groundtruth.Truth, ef int) (recall, distances float64) {
+	t.Helper()
+	s := x.Acquire()
+	defer s.Release()
+	results := make([][]uint32, len(queries))
+	for i, q := range queries {
+		got, stats, err := s.Search(context.Background(), q, hnsw.SearchParams{K: 10, Ef: ef})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range got {
+			results[i] = append(results[i], c.Slot)
+		}
+		distances += float64(stats.Distances)
+	}
+	return oracle.Recall(flat(queries), truths, results), distances / float64(len(queries))
+}
+
+func flat(vecs [][]float32) []float32 {
+	out := make([]float32, 0, len(vecs)*len(vecs[0]))
+	for _, v := range vecs {
+		out = append(out, v...)
+	}
+	return out
+}
+
+// TestGateTracks: 63,468 real tracks, asked with 250 real playlists.
+func TestGateTracks(t *testing.T) {
+	base := readRows(t, demo.FS, "tracks.f16.npy.zst", 0)
+	queries := readRows(t, demo.FS, "playlists.f32.npy.zst", 0)
+	if len(base) != 63_468 || len(queries) != 250 {
+		t.Fatalf("%d tracks, %d playlists", len(base), len(queries))
+	}
+	pass(t, hnsw.Cosine, base, queries, 6000,
+		gate{16, 0.97, 300}, gate{64, 0.99, 460}, gate{128, 0.995, 640})
+}
+
+// TestGateMNIST: 20,000 of the 60,000 images of mnist784; all of them with SEGUE_LONG=1.
+func TestGateMNIST(t *testing.T) {
+	n := 20_000
+	if os.Getenv("SEGUE_LONG") != "" {
+		n = 60_000
+	}
+	fsys := os.DirFS("../testdata/mnist784")
+	base, queries := readRows(t, fsys, "base_u8.npy.gz", n), readRows(t, fsys, "query_u8.npy.gz", 500)
+	if len(base) != n {
+		t.Fatalf("%d images", len(base))
+	}
+	x := pass(t, hnsw.L2, base, queries, 8000,
+		gate{16, 0.97, 420}, gate{64, 0.99, 820}, gate{128, 0.995, 1230})
+	if _, ok := hnsw.Codec(x); !ok {
+		t.Error("walks do not read codes of mnist784")
+	}
+}
+
+// skewed draws vectors like the factors of a music model: unit directions around a few tastes, norms log-normal.
+func skewed(rng *rand.Rand, n, dim int, sigma float64) [][]float32 {
+	tastes := gaussian(rand.New(rand.NewPCG(99, 99)), 20, dim, 1)
+	vecs := gaussian(rng, n, dim, 1)
+	for i, v := range vecs {
+		taste := tastes[rng.IntN(len(tastes))]
+		sum := 0.0
+		for j := range v {
+			v[j] += taste[j]
+			sum += float64(v[j]) * float64(v[j])
+		}
+		scale := float32(math.Exp(sigma*rng.NormFloat64()) / math.Sqrt(sum))
+		for j := range vecs[i] {
+			v[j] *= scale
+		}
+	}
+	return vecs
+}
+
+// TestGateInnerProduct: skewed norms and nearly equal ones.
+func TestGateInnerProduct(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		sigma float64
+		gates []gate
+	}{
+		{"skewed", 0.8, []gate{{64, 0.90, 2000}, {256, 0.97, 6000}}},
+		{"nearly equal", 0.05, []gate{{64, 0.85, 1800}, {256, 0.97, 5500}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(17, 17))
+			base, queries := skewed(rng, 10_000, 64, tc.sigma), skewed(rng, 200, 64, 0)
+			pass(t, hnsw.InnerProduct, base, queries, 20_000, tc.gates...)
+		})
+	}
+}
+
+// TestGateUniform: independent components in 32 dimensions, the hardest there is for a graph.
+func TestGateUniform(t *testing.T) {
+	rng := rand.New(rand.NewPCG(19, 19))
+	pass(t, hnsw.L2, gaussian(rng, 10_000, 32, 1), gaussian(rng, 200, 32, 1), 12_000,
+		gate{64, 0.93, 1700}, gate{256, 0.995, 4500})
+}
+
+// TestGateDuplicates: 200 distinct vectors, each 40 times, and as many again that are alone.
+func TestGateDuplicates(t *testing.T) {
+	rng := rand.New(rand.NewPCG(23, 23))
+	var base [][]float32
+	for _, v := range gaussian(rng, 200, 16, 1) {
+		for range 40 {
+			base = append(base, v)
+		}
+	}
+	base = append(base, gaussian(rng, 8000, 16, 1)...)
+	rng.Shuffle(len(base), func(i, j int) { base[i], base[j] = base[j], base[i] })
+	pass(t, hnsw.L2, base, gaussian(rng, 200, 16, 1), 12_000, gate{64, 0.9, 1500}, gate{256, 0.97, 4000})
+}
+
+// TestGateChurn: every vector replaced once, twice, three times, uniformly and a cluster at a time. Recall must stay
+// near that of an index built afresh of what is left, at the same ef; every node must stay reachable (Check).
+//
+// The aim is a loss of .005. A cluster at a time loses nothing; replaced one by one, at random, these clusters lose .03:
+// topping up keeps links within a cluster and few between them. The floor holds what is reached.
+func TestGateChurn(t *testing.T) {
+	if invariants.Race {
+		t.Skip("too slow under the race detector, which has other tests")
+	}
+	const n, dim, ef, clusters = 5000, 32, 64, 25
+	for _, bursty := range []bool{false, true} {
+		rng := rand.New(rand.NewPCG(29, 29))
+		centers := gaussian(rng, clusters, dim, 1)
+		draw := func(cluster int) []float32 {
+			v := gaussian(rng, 1, dim, 0.7)[0]
+			for j := range v {
+				v[j] += centers[cluster][j]
+			}
+			return v
+		}
+		x := newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: 2 * n, Seed: 1})
+		type item struct {
+			slot    uint32
+			cluster int
+			vec     []float32
+		}
+		var items []item
+		insert := func(cluster int) item {
+			v := draw(cluster)
+			slot, err := x.Insert(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return item{slot, cluster, v}
+		}
+		for i := range n {
+			items = append(items, insert(i%clusters))
+		}
+		for round := 1; round <= 3; round++ {
+			if bursty { // a cluster goes at once, and comes again somewhere in it
+				for cluster := range clusters {
+					for i := range items {
+						if items[i].cluster == cluster {
+							if err := x.Delete(items[i].slot); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					for i := range items {
+						if items[i].cluster == cluster {
+							items[i] = insert(cluster)
+						}
+					}
+				}
+			} else {
+				for _, i := range rng.Perm(n) {
+					if err := x.Delete(items[i].slot); err != nil {
+						t.Fatal(err)
+					}
+					items[i] = insert(items[i].cluster)
+				}
+			}
+			if err := x.Check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fresh := newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: n, Seed: 1})
+		var vecs [][]float32
+		for _, i := range rng.Perm(n) {
+			vecs = append(vecs, items[i].vec)
+			if _, err := fresh.Insert(items[i].vec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var queries [][]float32
+		for i := range 200 {
+			queries = append(queries, draw(i%clusters))
+		}
+		churned, after := recallOf(t, x, hnsw.L2, vecs, queries, 10, ef)
+		built, before := recallOf(t, fresh, hnsw.L2, vecs, queries, 10, ef)
+		t.Logf("bursty %v: recall@10 %.4f with %.0f distances after 300 %% churn, %.4f with %.0f built afresh", bursty, churned, after, built, before)
+		if allowed := map[bool]float64{false: 0.04, true: 0.005}[bursty]; churned < built-allowed {
+			t.Errorf("bursty %v: recall@10 %.4f after churn, %.4f fresh", bursty, churned, built)
+		}
+		if after > 1.3*before {
+			t.Errorf("bursty %v: %.0f distances after churn, %.0f fresh", bursty, after, before)
+		}
+		if slots := x.Slots(); slots > n+n/10 {
+			t.Errorf("bursty %v: %d slots for %d items: deleted ones are not reused", bursty, slots, n)
+		}
+	}
+}
+
+// TestSearchAllocatesNothing once a searcher has served a search of the width.
+func TestSearchAllocatesNothing(t *testing.T) {
+	if invariants.Race {
+		t.Skip("the race detector allocates")
+	}
+	const n, dim = 3000, 24
+	rng := rand.New(rand.NewPCG(31, 31))
+	queries := gaussian(rng, 16, dim, 1)
+	for _, metric := range []hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2} {
+		for _, on := range []string{"codes", "vectors"} {
+			x := newIndex(t, hnsw.Options{Dim: dim, Metric: metric, MaxSlots: n, Seed: 1})
+			for _, v := range gaussian(rng, n, dim, 1) {
+				if _, err := x.Insert(v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if on == "vectors" {
+				hnsw.WalkOnVectors(x)
+			} else if _, ok := hnsw.Codec(x); !ok {
+				t.Fatal("walks do not read codes")
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			i := 0
+			allocs := testing.AllocsPerRun(200, func() {
+				s := x.Acquire()
+				if _, _, err := s.Search(ctx, queries[i%len(queries)], hnsw.SearchParams{K: 10, Ef: 100}); err != nil {
+					t.Fatal(err)
+				}
+				s.Release()
+				i++
+			})
+			cancel()
+			if allocs != 0 {
+				t.Errorf("%v on %s: %v allocations a search", metric, on, allocs)
+			}
+		}
+	}
+}
