@@ -21,6 +21,7 @@
 //	upper     row x M uint32           slot has one row a level, at upperAt[slot]+level-1
 //	parents   slot uint32              parent in the tree of links, or the state of the slot
 //	live      slot bit
+//	codes     slot x 7-bit codes, Dim rounded up to 64 bytes; only while walks read them (codes.go)
 //
 // # Invariants
 //
@@ -64,6 +65,6 @@
 //
 // # Non-goals
 //
-// Filters, several seeds in one search and quantised traversal are to come. Persistence belongs to the caller: BeginSnapshot
+// Filters and several seeds in one search are to come. Persistence belongs to the caller: BeginSnapshot
 // and NewRestorer exchange bytes, never files.
 package hnsw
