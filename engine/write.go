@@ -270,7 +270,7 @@ func (c *Collection) roomFor(g *writeGroup) error {
 	// Two groups may be committed but not applied; a replaced item's slot stays taken for a grace period.
 	slack := 3 * max(maxGroupMutations, c.engine.opts.Limits.MaxBatch)
 	limit := c.index.Options().MaxSlots
-	if n > 0 && c.index.Len()+n+min(slack, limit/4) > limit {
+	if n > 0 && n+min(slack, limit/4) > c.index.Available() {
 		return &LimitError{Resource: "slots", Limit: limit}
 	}
 	return nil

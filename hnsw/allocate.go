@@ -57,6 +57,18 @@ func (x *Index) Discard(slot uint32) error {
 	return nil
 }
 
+// Available returns how many slots can be allocated now. Deleted slots that a searcher or an open snapshot still holds are
+// not among them.
+func (x *Index) Available() int {
+	x.allocMu.Lock()
+	defer x.allocMu.Unlock()
+	n := x.o.MaxSlots - x.Slots()
+	if !x.holdFree {
+		n += len(x.free)
+	}
+	return n
+}
+
 // takeSlot returns a slot in no state: a free one, or the next that was never used. While a snapshot is open no slot is
 // reused, so that slots below the snapshot's count keep their vectors.
 func (x *Index) takeSlot() (slot uint32, ok bool) {

@@ -22,7 +22,7 @@ func Example() {
 	c := s.Collection(1, 0)
 	b := c.NewBatch()
 	defer b.Close()
-	if err := b.PutItem(storage.ItemRow{ID: "track-1", LSN: 1, Dim: 2, Vector: []byte{1, 2}}); err != nil {
+	if err := b.PutItem(storage.ItemRow{ID: "track-1", LSN: 1, Dim: 2, Vector: []byte("8 bytes.")}); err != nil {
 		log.Fatal(err)
 	}
 	if err := b.DeleteItem("track-0", 2); err != nil {
@@ -35,7 +35,7 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(row.ID, row.LSN, string(row.Vector))
+		fmt.Printf("%s %d %v\n", row.ID, row.LSN, row.Vector)
 	}
 	if err := c.Log(1, func(r storage.LogRecord) error {
 		fmt.Println(r.LSN, r.Kind, r.ID)
@@ -44,7 +44,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Output:
-	// track-1 1 [1 2]
+	// track-1 1 8 bytes.
 	// 1 put item track-1
 	// 2 delete item track-0
 }
