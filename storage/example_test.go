@@ -35,7 +35,7 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("%s %d %v\n", row.ID, row.LSN, row.Vector)
+		fmt.Printf("%s %d %s\n", row.ID, row.LSN, row.Vector)
 	}
 	if err := c.Log(1, func(r storage.LogRecord) error {
 		fmt.Println(r.LSN, r.Kind, r.ID)
