@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/segue-ann/segue/client"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
@@ -165,7 +167,30 @@ func (f *importFlags) run(ctx context.Context, env *environment, c *client.Clien
 	if written := f.write(env, result); err != nil || written != nil {
 		return errors.Join(err, written)
 	}
+	if err := snapshotLongTail(ctx, c, f.name); err != nil {
+		return err
+	}
 	return f.judge(result)
+}
+
+// longTail is how many writes after the newest snapshot are worth one after an import: replaying them takes a second or so.
+const longTail = 10_000
+
+// snapshotLongTail ends a large import with a snapshot, so that the next start loads instead of inserting it all again.
+func snapshotLongTail(ctx context.Context, c *client.Client, collection string) error {
+	stats, err := c.Admin.GetIndexStatistics(ctx, &seguev1.GetIndexStatisticsRequest{Collection: collection})
+	if err != nil {
+		return err
+	}
+	s := stats.GetStatistics()
+	if tail := s.GetLogTailCount(); tail < longTail || tail < s.GetItemCount()/10 {
+		return nil
+	}
+	_, err = c.Admin.CreateSnapshot(ctx, &seguev1.CreateSnapshotRequest{Collection: collection})
+	if status.Code(err) == codes.Aborted { // the server is making one itself
+		return nil
+	}
+	return err
 }
 
 // target is the collection to write to.
