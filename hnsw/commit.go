@@ -115,9 +115,8 @@ func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 	}
 	for level := 0; level <= p.found; level++ {
 		changed := slices.ContainsFunc(p.links[level], func(v uint32) bool { return !x.isLive(v) })
-		if changed {
-			p.cands[level] = slices.DeleteFunc(p.cands[level], func(e uint64) bool { return !x.isLive(entrySlot(e)) })
-		}
+		// Also where no link died: picking again must not come upon a dead candidate that was passed over before.
+		p.cands[level] = slices.DeleteFunc(p.cands[level], func(e uint64) bool { return !x.isLive(entrySlot(e)) })
 		if c.mergeCands(p, level) || changed {
 			s.pickLinks(level)
 		}
