@@ -12,6 +12,12 @@ import (
 	"github.com/segue-ann/segue/hnsw"
 )
 
+// life is one vector in a slot, from its Link to its Delete.
+type life struct {
+	vec  []float32
+	died atomic.Int64 // when its Delete had returned; 0 while that did not happen
+}
+
 // TestStress runs inserters, deleters, searchers and snapshots at once. Every slot a search returns must have been live at
 // some time during the search, at the distance of the vector that was in it then; in the end every rule of the index must
 // hold and exactly what was not deleted be there. Meant for -race, where it sees slots that are reused too early.
@@ -28,12 +34,11 @@ func stress(t *testing.T, metric hnsw.Metric) {
 	truth := &model{metric: metric}
 	var (
 		clock atomic.Int64
-		// vecs is what is in a slot; died the time at which its Delete had returned, 0 while that did not happen. Both are
-		// set before Link, so they do not change while a searcher holds the slot back from reuse.
-		vecs [maxSlots]atomic.Pointer[[]float32]
-		died [maxSlots]atomic.Int64
-		left atomic.Int64
-		stop atomic.Bool
+		// lives is what is, or was last, in a slot. It is set before Link, so it does not change while a searcher holds the
+		// slot back from reuse.
+		lives [maxSlots]atomic.Pointer[life]
+		left  atomic.Int64
+		stop  atomic.Bool
 
 		writing, reading sync.WaitGroup
 	)
@@ -45,13 +50,15 @@ func stress(t *testing.T, metric hnsw.Metric) {
 				if len(mine) == population || len(mine) > 0 && rng.IntN(3) == 0 {
 					i := rng.IntN(len(mine))
 					slot := mine[i]
+					was := lives[slot].Load()
 					mine[i] = mine[len(mine)-1]
 					mine = mine[:len(mine)-1]
 					if err := x.Delete(slot); err != nil {
 						t.Errorf("delete of slot %d: %v", slot, err)
 						return
 					}
-					died[slot].Store(clock.Add(1))
+					// Another writer may have the slot by now; this life of it is over.
+					was.died.Store(clock.Add(1))
 					continue
 				}
 				vec := gaussian(rng, 1, dim, 1)[0]
@@ -63,8 +70,7 @@ func stress(t *testing.T, metric hnsw.Metric) {
 					t.Error(err)
 					return
 				}
-				vecs[slot].Store(&vec)
-				died[slot].Store(0)
+				lives[slot].Store(&life{vec: vec})
 				if err := x.Link(slot); err != nil {
 					t.Error(err)
 					return
@@ -93,10 +99,11 @@ func stress(t *testing.T, metric hnsw.Metric) {
 				}
 				seen := map[uint32]bool{}
 				for _, c := range got {
-					if at := died[c.Slot].Load(); at != 0 && at <= began {
+					found := lives[c.Slot].Load()
+					if at := found.died.Load(); at != 0 && at <= began {
 						t.Errorf("slot %d died at %d, before the search began at %d", c.Slot, at, began)
 					}
-					if want := truth.distance(query, *vecs[c.Slot].Load()); math.Abs(want-float64(c.Distance)) > tolerance(want) {
+					if want := truth.distance(query, found.vec); math.Abs(want-float64(c.Distance)) > tolerance(want) {
 						t.Errorf("slot %d at %g, its vector lies at %g", c.Slot, c.Distance, want)
 					}
 					if seen[c.Slot] {
