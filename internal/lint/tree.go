@@ -85,7 +85,7 @@ func Load(root fs.FS) (*Tree, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || name == ".git" { // .git is a file in a worktree
 			return nil
 		}
 		text, err := fs.ReadFile(root, name)
