@@ -62,7 +62,8 @@ const importLaw = `
 	github.com/vbauerster/mpb/...     only cmd/segue;
 	github.com/mattn/go-runewidth     only cmd/segue;
 	golang.org/x/term                 only cmd/segue;
-	pgregory.net/rapid, go.uber.org/goleak, github.com/google/go-cmp/..., github.com/rogpeppe/go-internal/... tests;
+	pgregory.net/rapid, go.uber.org/goleak, github.com/google/go-cmp/..., github.com/rogpeppe/go-internal/...,
+		github.com/cockroachdb/datadriven tests;
 
 	# What goes round the type system stays in two places, and the binary stays static.
 	unsafe only internal/distance, hnsw/arena*.go;
