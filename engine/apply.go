@@ -10,38 +10,38 @@ import (
 )
 
 // applyLoop is the applier: it alone writes table and index, group after group in LSN order, so that no
-// lock orders writers. It ends when the writer has ended.
-func (c *Collection) applyLoop() {
-	defer close(c.stopped)
+// lock orders writers. It ends when the release is closed.
+func (r *release) applyLoop() {
+	defer close(r.stopped)
 	for {
 		select {
-		case g, open := <-c.groups:
+		case g, open := <-r.groups:
 			if !open {
 				return
 			}
-			c.applyGroup(g)
-		case fn := <-c.inside:
+			r.applyGroup(g)
+		case fn := <-r.inside:
 			fn()
 		}
 	}
 }
 
-func (c *Collection) applyGroup(g *writeGroup) {
-	missing, err := c.apply(g.mutations)
+func (r *release) applyGroup(g *writeGroup) {
+	missing, err := r.apply(g.mutations)
 	if err != nil {
 		// Durable but not searchable: going on would serve a view that skips a write. Reads keep the last
 		// visible state, writes stop; a restart replays from the log.
 		err = fmt.Errorf("apply LSN %d to %d: %w", g.mutations[0].lsn, g.writes[len(g.writes)-1].lastLSN(), err)
-		c.engine.opts.Logger.Error("collection takes no more writes", "collection", c.cfg.Name, "err", err)
-		c.failed.Store(&err)
-		c.announce()
+		r.engine.opts.Logger.Error("collection takes no more writes", "collection", r.cfg.Name, "err", err)
+		r.failed.Store(&err)
+		r.announce()
 		for _, w := range g.writes {
 			w.done <- err
 		}
 		return
 	}
-	c.visible.Store(uint64(g.mutations[len(g.mutations)-1].lsn))
-	c.announce()
+	r.visible.Store(uint64(g.mutations[len(g.mutations)-1].lsn))
+	r.announce()
 	at := 0
 	for _, w := range g.writes {
 		for _, m := range w.mutations {
@@ -52,16 +52,16 @@ func (c *Collection) applyGroup(g *writeGroup) {
 		}
 		w.done <- nil
 	}
-	c.table.entries.compact(1)
-	c.snapshotIfDue()
+	r.table.entries.compact(1)
+	r.snapshotIfDue()
 }
 
 // apply brings mutations, which ascend by LSN, into table and index. It returns the LSNs of deletes that
 // found nothing. It is idempotent: an item whose slot already has its LSN or a later one is left alone, so
 // replay may start anywhere before the first missing record. Cost: O(efConstruction * M) distances an
 // upsert, spread over all cores.
-func (c *Collection) apply(mutations []mutation) (missing []LSN, err error) {
-	last, missing := c.newest(mutations)
+func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
+	last, missing := r.newest(mutations)
 	type put struct {
 		m    *mutation
 		slot uint32
@@ -69,35 +69,35 @@ func (c *Collection) apply(mutations []mutation) (missing []LSN, err error) {
 	var puts []put
 	for i := range mutations {
 		m := &mutations[i]
-		if m.kind != storage.LogPutItem || last(m.id) != i || c.applied(m) {
+		if m.kind != storage.LogPutItem || last(m.id) != i || r.applied(m) {
 			continue
 		}
-		slot, err := c.index.Allocate(m.vector)
+		slot, err := r.index.Allocate(m.vector)
 		if err != nil {
 			return nil, fmt.Errorf("item %q: %w", m.id, err)
 		}
 		// The entry comes before the link: a search translates every slot it can reach.
-		c.table.entries.set(slot, m.id, m.lsn, m.attributes)
+		r.table.entries.set(slot, m.id, m.lsn, m.attributes)
 		puts = append(puts, put{m, slot})
 	}
-	if err := parallel(len(puts), func(i int) error { return c.index.Link(puts[i].slot) }); err != nil {
+	if err := parallel(len(puts), func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
 		return nil, err
 	}
 	for _, p := range puts {
 		// For a moment old and new are both found; searches keep the bound one.
-		if old, replaced := c.table.bind(p.m.id, p.slot); replaced {
-			if err := c.index.Delete(old); err != nil {
+		if old, replaced := r.table.bind(p.m.id, p.slot); replaced {
+			if err := r.index.Delete(old); err != nil {
 				return nil, fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}
 		}
 	}
 	for i := range mutations {
 		m := &mutations[i]
-		if m.kind != storage.LogDeleteItem || last(m.id) != i || c.applied(m) {
+		if m.kind != storage.LogDeleteItem || last(m.id) != i || r.applied(m) {
 			continue
 		}
-		if slot, ok := c.table.unbind(m.id); ok {
-			if err := c.index.Delete(slot); err != nil {
+		if slot, ok := r.table.unbind(m.id); ok {
+			if err := r.index.Delete(slot); err != nil {
 				return nil, fmt.Errorf("delete item %q: %w", m.id, err)
 			}
 		}
@@ -107,7 +107,7 @@ func (c *Collection) apply(mutations []mutation) (missing []LSN, err error) {
 
 // newest returns a function that tells the index of the last item mutation of an id, and the LSNs of deletes
 // of items that do not exist at that point of the log.
-func (c *Collection) newest(mutations []mutation) (last func(id string) int, missing []LSN) {
+func (r *release) newest(mutations []mutation) (last func(id string) int, missing []LSN) {
 	at := make(map[string]int, len(mutations))
 	for i := range mutations {
 		m := &mutations[i]
@@ -119,7 +119,7 @@ func (c *Collection) newest(mutations []mutation) (last func(id string) int, mis
 			if before, ok := at[m.id]; ok {
 				exists = mutations[before].kind == storage.LogPutItem
 			} else {
-				_, exists = c.table.slotOf(m.id)
+				_, exists = r.table.slotOf(m.id)
 			}
 			if !exists {
 				missing = append(missing, m.lsn)
@@ -131,9 +131,9 @@ func (c *Collection) newest(mutations []mutation) (last func(id string) int, mis
 }
 
 // applied says whether the table already holds m's item at m's LSN or a later one.
-func (c *Collection) applied(m *mutation) bool {
-	slot, ok := c.table.slotOf(m.id)
-	return ok && c.table.entries.at(slot).lsn() >= m.lsn
+func (r *release) applied(m *mutation) bool {
+	slot, ok := r.table.slotOf(m.id)
+	return ok && r.table.entries.at(slot).lsn() >= m.lsn
 }
 
 // parallel runs fn(0..n-1) on all cores and returns the first error.

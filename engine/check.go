@@ -62,7 +62,7 @@ func Check(ctx context.Context, dir string, o Options, report func(Finding)) err
 
 func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, report func(Finding)) (err error) {
 	where := "collection " + row.Name
-	c, err := openCollection(ctx, e, row)
+	r, err := recoverRelease(ctx, e, row)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -70,14 +70,14 @@ func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, 
 		report(Finding{Where: where, Problem: "cannot be recovered: " + err.Error()})
 		return nil
 	}
-	defer func() { err = errors.Join(err, c.index.Close()) }()
-	if err := c.index.Check(); err != nil {
+	defer func() { err = errors.Join(err, r.index.Close()) }()
+	if err := r.index.Check(); err != nil {
 		report(Finding{Where: where + ", graph", Problem: err.Error()})
 	}
-	s := c.index.Acquire()
+	s := r.index.Acquire()
 	defer s.Release()
 	items := 0
-	for row, err := range c.rows.Items("", 0) {
+	for row, err := range r.rows.Items("", 0) {
 		if err != nil {
 			report(Finding{Where: where + ", items", Problem: err.Error()})
 			return nil
@@ -86,42 +86,42 @@ func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, 
 			return err
 		}
 		items++
-		if problem := c.checkItem(s.Vector, row); problem != "" {
+		if problem := r.checkItem(s.Vector, row); problem != "" {
 			report(Finding{Where: fmt.Sprintf("%s, item %q", where, row.ID), Problem: problem})
 		}
 	}
-	if n := c.index.Len(); n != items || c.Len() != items {
-		report(Finding{Where: where, Problem: fmt.Sprintf("%d items stored, %d in the graph, %d in the table", items, n, c.Len())})
+	if n := r.index.Len(); n != items || r.table.len() != items {
+		report(Finding{Where: where, Problem: fmt.Sprintf("%d items stored, %d in the graph, %d in the table", items, n, r.table.len())})
 	}
 	return nil
 }
 
 // checkItem compares a stored row with what recovery made of it.
-func (c *Collection) checkItem(vectorAt func(slot uint32) []float32, row storage.ItemRow) (problem string) {
-	slot, ok := c.table.slotOf(row.ID)
+func (r *release) checkItem(vectorAt func(slot uint32) []float32, row storage.ItemRow) (problem string) {
+	slot, ok := r.table.slotOf(row.ID)
 	if !ok {
 		return "is stored but not in the graph"
 	}
-	e := c.table.entries.at(slot)
+	e := r.table.entries.at(slot)
 	if e.lsn() != LSN(row.LSN) {
 		return fmt.Sprintf("is stored at LSN %d, in the graph at %d", row.LSN, e.lsn())
 	}
 	if string(e.attributes()) != string(row.Attributes) {
 		return "has other attributes in memory than stored"
 	}
-	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vector)
+	v, err := r.decodeVector(nil, row.DType, row.Dim, row.Vector)
 	if err != nil {
 		return err.Error()
 	}
 	scale := 1.0
-	if c.cfg.Metric == Cosine {
+	if r.cfg.Metric == Cosine {
 		sum := 0.0
 		for _, x := range v {
 			sum += float64(x) * float64(x)
 		}
 		scale = 1 / math.Sqrt(sum)
 	}
-	for i, got := range vectorAt(slot)[:c.cfg.Dim] {
+	for i, got := range vectorAt(slot)[:r.cfg.Dim] {
 		want := float64(v[i]) * scale
 		if math.Abs(float64(got)-want) > 1e-5*math.Max(1, math.Abs(want)) {
 			return fmt.Sprintf("component %d is %g in the graph, %g stored", i, got, want)

@@ -103,13 +103,13 @@ func TestCheckFindsWhatTheChecksumsCannot(t *testing.T) {
 func TestCheckItemSeesEveryDifference(t *testing.T) {
 	c := newTestCollection(t, 2, Cosine)
 	mustUpsert(t, c, Item{ID: "a", Vector: []float32{3, 4}, Attributes: Attributes{{Name: "x", Value: Value{Type: Int, Int: 1}}}})
-	row, err := c.rows.Item("a")
+	row, err := c.published.Load().rows.Item("a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := c.index.Acquire()
+	s := c.published.Load().index.Acquire()
 	defer s.Release()
-	if p := c.checkItem(s.Vector, row); p != "" {
+	if p := c.published.Load().checkItem(s.Vector, row); p != "" {
 		t.Errorf("healthy row: %s", p)
 	}
 	for name, damage := range map[string]func(r *storage.ItemRow){
@@ -121,7 +121,7 @@ func TestCheckItemSeesEveryDifference(t *testing.T) {
 	} {
 		bad := row
 		damage(&bad)
-		if p := c.checkItem(s.Vector, bad); p == "" {
+		if p := c.published.Load().checkItem(s.Vector, bad); p == "" {
 			t.Errorf("another %s passed", name)
 		}
 	}

@@ -116,7 +116,7 @@ func TestConcurrentReadersAndWriters(t *testing.T) {
 	stop.Store(true)
 	reading.Wait()
 
-	if err := c.index.Check(); err != nil {
+	if err := c.published.Load().index.Check(); err != nil {
 		t.Error(err)
 	}
 	want := 0

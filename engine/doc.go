@@ -1,6 +1,7 @@
 // Package engine keeps collections: it is the only package that knows both the durable store and the graph.
 //
-// Items are the truth; the graph is derived and can always be rebuilt from them. A collection is
+// Items are the truth; the graph is derived and can always be rebuilt from them. A Collection is a name, a config and
+// the entry of writes; what it holds is a release, of which one is published. A release is
 //
 //	storage     item rows, profile rows and the log, in Pebble: what survives
 //	hnsw.Index  slots, vectors and links: what is searched
@@ -21,7 +22,7 @@
 //
 // # Invariants
 //
-//	visible <= committed <= appended          per collection, all LSNs
+//	visible <= committed <= appended          per release, all LSNs
 //	id -> slot of the table is a bijection between live items and live slots of the index, between groups
 //	an item's table entry is written before its node can be reached, and stays until its slot is reused,
 //	which the index does only when no searcher that could have seen it is left
@@ -29,8 +30,9 @@
 // # Concurrency
 //
 // Every exported method is safe for concurrent use. Searches take no lock but a shard's read lock per
-// translated result. Lock order: Engine.catalog, then Engine.mu; Collection.visibleMu and the table's shard locks
-// are leaves.
+// translated result. Lock order: Engine.catalog, then Engine.mu; release.visibleMu and the table's shard locks
+// are leaves. A call works on the release it acquired, from first to last; a release that is replaced stays whole
+// until its calls have left.
 //
 // Non-goals: network, identity, ranking after search (package engine/rank, later), sharding.
 package engine

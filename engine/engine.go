@@ -141,13 +141,14 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 		return nil, fmt.Errorf("choose collection id: %w", err)
 	}
 	row := storage.CollectionRow{ID: id, Name: cfg.Name, Config: b}
-	c, err := newCollection(e, row, record)
+	r, err := newRelease(e, id, firstRelease, &record)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.store.PutCollection(row); err != nil {
-		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), c.index.Close())
+		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), r.index.Close())
 	}
+	c := newCollection(e, id, r)
 	c.start()
 	e.mu.Lock()
 	defer e.mu.Unlock()

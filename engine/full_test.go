@@ -25,8 +25,8 @@ func TestFullCollection(t *testing.T) {
 		_, err := c.Upsert(t.Context(), items)
 		var full *LimitError
 		if errors.As(err, &full) {
-			if full.Limit != c.index.Options().MaxSlots {
-				t.Errorf("limit %d of %d slots", full.Limit, c.index.Options().MaxSlots)
+			if full.Limit != c.published.Load().index.Options().MaxSlots {
+				t.Errorf("limit %d of %d slots", full.Limit, c.published.Load().index.Options().MaxSlots)
 			}
 			break
 		}
@@ -37,8 +37,8 @@ func TestFullCollection(t *testing.T) {
 			t.Fatal("more items than slots")
 		}
 	}
-	if len(written) < 500 || c.failure() != nil {
-		t.Fatalf("full at %d items, %v", len(written), c.failure())
+	if len(written) < 500 || c.published.Load().failure() != nil {
+		t.Fatalf("full at %d items, %v", len(written), c.published.Load().failure())
 	}
 	var ids []string
 	for _, it := range written[:200] {

@@ -262,7 +262,7 @@ func (m *model) powerLoss(t *rapid.T) {
 }
 
 func (m *model) check(t *rapid.T) {
-	if err := m.c.index.Check(); err != nil {
+	if err := m.c.published.Load().index.Check(); err != nil {
 		t.Fatal(err)
 	}
 	if m.c.Len() != len(m.truth.items) || m.c.Revision() != m.lsn {

@@ -12,11 +12,12 @@ func (c *Collection) Get(ctx context.Context, id string) (Item, error) {
 	if err := c.validateIDs([]string{id}); err != nil {
 		return Item{}, err
 	}
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return Item{}, err
 	}
-	defer c.calls.leave()
-	return c.get(ctx, id)
+	defer r.leave()
+	return r.get(ctx, id)
 }
 
 // GetBatch returns the items that exist, in the order asked for, and the ids that do not.
@@ -24,15 +25,16 @@ func (c *Collection) GetBatch(ctx context.Context, ids []string) (found []Item, 
 	if err := c.validateIDs(ids); err != nil {
 		return nil, nil, err
 	}
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return nil, nil, err
 	}
-	defer c.calls.leave()
+	defer r.leave()
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		it, err := c.get(ctx, id)
+		it, err := r.get(ctx, id)
 		switch err.(type) { //nolint:errorlint // get returns this type unwrapped
 		case nil:
 			found = append(found, it)
@@ -54,11 +56,12 @@ func (c *Collection) List(ctx context.Context, after string, limit int) (items [
 	if err := p.err(); err != nil {
 		return nil, false, err
 	}
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return nil, false, err
 	}
-	defer c.calls.leave()
-	for row, err := range c.rows.Items(after, limit+1) {
+	defer r.leave()
+	for row, err := range r.rows.Items(after, limit+1) {
 		if err != nil {
 			return nil, false, fmt.Errorf("list items: %w", err)
 		}
@@ -66,13 +69,13 @@ func (c *Collection) List(ctx context.Context, after string, limit int) (items [
 			more = true
 			break
 		}
-		it, err := c.item(row)
+		it, err := r.item(row)
 		if err != nil {
 			return nil, false, err
 		}
 		items = append(items, it)
 	}
-	return items, more, c.waitVisible(ctx, LSN(c.appended.Load()))
+	return items, more, r.waitVisible(ctx, LSN(r.appended.Load()))
 }
 
 // Profile returns a user's profile, or *NotFoundError. One store read.
@@ -82,44 +85,49 @@ func (c *Collection) Profile(ctx context.Context, user string) (Profile, error) 
 	if err := p.err(); err != nil {
 		return Profile{}, err
 	}
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return Profile{}, err
 	}
-	defer c.calls.leave()
-	row, err := c.rows.Profile(user)
-	if err := c.durable(ctx, row.LSN, err); err != nil {
+	defer r.leave()
+	return r.profile(ctx, user)
+}
+
+func (r *release) profile(ctx context.Context, user string) (Profile, error) {
+	row, err := r.rows.Profile(user)
+	if err := r.durable(ctx, row.LSN, err); err != nil {
 		return Profile{}, notFound(err, "user", user)
 	}
-	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vectors)
+	v, err := r.decodeVector(nil, row.DType, row.Dim, row.Vectors)
 	if err != nil {
 		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(user), err)
 	}
 	return Profile{UserID: user, Vector: v, Revision: LSN(row.LSN)}, nil
 }
 
-func (c *Collection) get(ctx context.Context, id string) (Item, error) {
-	row, err := c.rows.Item(id)
-	if err := c.durable(ctx, row.LSN, err); err != nil {
+func (r *release) get(ctx context.Context, id string) (Item, error) {
+	row, err := r.rows.Item(id)
+	if err := r.durable(ctx, row.LSN, err); err != nil {
 		return Item{}, notFound(err, "item", id)
 	}
-	return c.item(row)
+	return r.item(row)
 }
 
 // durable waits until a row just read, or its absence, is durable and visible, and returns readErr or why
 // it could not wait. Pebble shows a batch to readers before its fsync; without the wait a crash could take
 // back what a caller has seen. A row that was visible before costs no wait.
-func (c *Collection) durable(ctx context.Context, lsn uint64, readErr error) error {
+func (r *release) durable(ctx context.Context, lsn uint64, readErr error) error {
 	if readErr != nil {
-		lsn = c.appended.Load()
+		lsn = r.appended.Load()
 	}
-	if err := c.waitVisible(ctx, LSN(lsn)); err != nil {
+	if err := r.waitVisible(ctx, LSN(lsn)); err != nil {
 		return err
 	}
 	return readErr
 }
 
-func (c *Collection) item(row storage.ItemRow) (Item, error) {
-	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vector)
+func (r *release) item(row storage.ItemRow) (Item, error) {
+	v, err := r.decodeVector(nil, row.DType, row.Dim, row.Vector)
 	if err != nil {
 		return Item{}, fmt.Errorf("item %q: %w", clip(row.ID), err)
 	}

@@ -14,35 +14,44 @@ import (
 	"github.com/segue-ann/segue/storage"
 )
 
-// openCollection recovers a collection: the newest snapshot that verifies, then the log after it. Where no
-// snapshot verifies the graph is rebuilt from the items. The collection is not started.
+// openCollection recovers a collection's published release. The collection is not started.
 func openCollection(ctx context.Context, e *Engine, row storage.CollectionRow) (*Collection, error) {
+	r, err := recoverRelease(ctx, e, row)
+	if err != nil {
+		return nil, err
+	}
+	return newCollection(e, row.ID, r), nil
+}
+
+// recoverRelease recovers the published release: the newest snapshot that verifies, then the log after it.
+// Where no snapshot verifies the graph is rebuilt from the items. The release is not started.
+func recoverRelease(ctx context.Context, e *Engine, row storage.CollectionRow) (*release, error) {
 	record, err := decodeCollectionRecord(row.Config)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
 	began := time.Now()
-	c, err := newCollection(e, row, record)
+	r, err := newRelease(e, row.ID, firstRelease, &record)
 	if err != nil {
 		return nil, err
 	}
-	from, err := c.loadSnapshot(ctx)
+	from, err := r.loadSnapshot(ctx)
 	if err == nil {
-		err = c.replay(ctx, from)
+		err = r.replay(ctx, from)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.index.Close())
+		return nil, errors.Join(err, r.index.Close())
 	}
-	e.opts.Logger.Info("collection recovered", "collection", c.cfg.Name, "items", c.Len(),
-		"snapshot_lsn", c.snapshotLSN.Load(), "lsn", c.Revision(), "took", time.Since(began).Round(time.Millisecond))
-	return c, nil
+	e.opts.Logger.Info("collection recovered", "collection", r.cfg.Name, "items", r.table.len(),
+		"snapshot_lsn", r.snapshotLSN.Load(), "lsn", r.revision(), "took", time.Since(began).Round(time.Millisecond))
+	return r, nil
 }
 
 // loadSnapshot installs the newest valid snapshot and returns its LSN. Where there is none it rebuilds the
 // graph from the items and returns the highest LSN, since rows hold the newest state.
-func (c *Collection) loadSnapshot(ctx context.Context) (LSN, error) {
-	log := c.engine.opts.Logger.With("collection", c.cfg.Name)
-	kept, err := c.rows.Snapshots()
+func (r *release) loadSnapshot(ctx context.Context) (LSN, error) {
+	log := r.engine.opts.Logger.With("collection", r.cfg.Name)
+	kept, err := r.rows.Snapshots()
 	if err != nil && !storage.IsCorruption(err) {
 		return 0, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -50,33 +59,33 @@ func (c *Collection) loadSnapshot(ctx context.Context) (LSN, error) {
 		log.Warn("snapshots cannot be listed", "err", err)
 	}
 	for _, k := range kept {
-		err := c.restore(ctx, k)
+		err := r.restore(ctx, k)
 		if err == nil {
-			c.snapshotLSN.Store(k.LSN)
+			r.snapshotLSN.Store(k.LSN)
 			return LSN(k.LSN), nil
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
 		log.Warn("snapshot is not usable; trying the one before", "generation", k.Generation, "err", err)
-		c.table = newTable()
+		r.table = newTable()
 	}
-	last, err := c.rows.LastLSN()
+	last, err := r.rows.LastLSN()
 	if err != nil {
 		return 0, fmt.Errorf("read last LSN: %w", err)
 	}
-	if err := c.rebuild(ctx); err != nil {
+	if err := r.rebuild(ctx); err != nil {
 		return 0, err
 	}
 	return LSN(last), nil
 }
 
 // restore replaces index and table by the image in snapshot k. On error the index is as before.
-func (c *Collection) restore(ctx context.Context, k storage.SnapshotInfo) error {
+func (r *release) restore(ctx context.Context, k storage.SnapshotInfo) error {
 	if k.Err != nil {
 		return k.Err
 	}
-	reader, err := c.rows.OpenSnapshot(k.Generation)
+	reader, err := r.rows.OpenSnapshot(k.Generation)
 	if err != nil {
 		return err
 	}
@@ -84,31 +93,31 @@ func (c *Collection) restore(ctx context.Context, k storage.SnapshotInfo) error 
 	if err != nil {
 		return err
 	}
-	r, err := hnsw.NewRestorer(reader.Header().Index, hnsw.RestoreOptions{MaxSlots: c.maxSlots()})
+	into, err := hnsw.NewRestorer(reader.Header().Index, hnsw.RestoreOptions{MaxSlots: r.maxSlots()})
 	if err != nil {
 		return fmt.Errorf("index header: %w", err)
 	}
-	defer r.Close()
-	if err := c.putSections(ctx, reader, r); err != nil {
+	defer into.Close()
+	if err := r.putSections(ctx, reader, into); err != nil {
 		return err
 	}
-	index, err := r.Finish()
+	index, err := into.Finish()
 	if err != nil {
 		return err
 	}
-	if got, want := index.Options(), c.index.Options(); got.Dim != want.Dim || got.Metric != want.Metric {
+	if got, want := index.Options(), r.index.Options(); got.Dim != want.Dim || got.Metric != want.Metric {
 		return errors.Join(fmt.Errorf("image of dimension %d and metric %v", got.Dim, got.Metric), index.Close())
 	}
-	if err := c.restoreTable(reader, record, index); err != nil {
+	if err := r.restoreTable(reader, record, index); err != nil {
 		return errors.Join(err, index.Close())
 	}
-	old := c.index
-	c.index = index
+	old := r.index
+	r.index = index
 	return old.Close()
 }
 
 // putSections reads the index's slabs on all cores: reading, verifying and copying are bound by memory.
-func (c *Collection) putSections(ctx context.Context, reader *storage.SnapshotReader, r *hnsw.Restorer) error {
+func (r *release) putSections(ctx context.Context, reader *storage.SnapshotReader, into *hnsw.Restorer) error {
 	type slab struct {
 		section string
 		n       int
@@ -117,7 +126,7 @@ func (c *Collection) putSections(ctx context.Context, reader *storage.SnapshotRe
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(slabs)
-		for _, sec := range r.Sections() {
+		for _, sec := range into.Sections() {
 			for n := range sec.Slabs {
 				select {
 				case slabs <- slab{sec.Name, n}:
@@ -136,7 +145,7 @@ func (c *Collection) putSections(ctx context.Context, reader *storage.SnapshotRe
 				if buf, err = reader.ReadSlab(s.section, s.n, buf[:0]); err != nil {
 					return err
 				}
-				if err := r.PutSlab(s.section, s.n, buf); err != nil {
+				if err := into.PutSlab(s.section, s.n, buf); err != nil {
 					return fmt.Errorf("section %s slab %d: %w", s.section, s.n, err)
 				}
 			}
@@ -149,7 +158,7 @@ func (c *Collection) putSections(ctx context.Context, reader *storage.SnapshotRe
 var errItemsSection = errors.New("section items does not match the image")
 
 // restoreTable fills the table from sectionItems.
-func (c *Collection) restoreTable(reader *storage.SnapshotReader, record snapshotRecord, index *hnsw.Index) error {
+func (r *release) restoreTable(reader *storage.SnapshotReader, record snapshotRecord, index *hnsw.Index) error {
 	slabs := 0
 	for _, sec := range reader.Header().Sections {
 		if sec.Name == sectionItems {
@@ -174,15 +183,15 @@ func (c *Collection) restoreTable(reader *storage.SnapshotReader, record snapsho
 			if id == "" {
 				continue
 			}
-			c.table.entries.set(slot, id, lsn, attributes)
-			if _, twice := c.table.bind(id, slot); twice {
+			r.table.entries.set(slot, id, lsn, attributes)
+			if _, twice := r.table.bind(id, slot); twice {
 				return fmt.Errorf("%w: item %q stands twice", errItemsSection, clip(id))
 			}
 		}
 	}
-	if slot != record.Slots || c.table.len() != record.Items || index.Len() != record.Items {
+	if slot != record.Slots || r.table.len() != record.Items || index.Len() != record.Items {
 		return fmt.Errorf("%w: %d of %d slots, %d of %d items, %d live in the graph",
-			errItemsSection, slot, record.Slots, c.table.len(), record.Items, index.Len())
+			errItemsSection, slot, record.Slots, r.table.len(), record.Items, index.Len())
 	}
 	return nil
 }
@@ -213,19 +222,19 @@ func decodeItemRow(b []byte) (id string, lsn LSN, attributes, rest []byte, err e
 const replayChunk = maxGroupMutations
 
 // replay applies the log records after from, each with the newest value of its item, and makes the result
-// the collection's state.
-func (c *Collection) replay(ctx context.Context, from LSN) error {
+// the release's state.
+func (r *release) replay(ctx context.Context, from LSN) error {
 	last := from
 	var chunk []mutation
 	flush := func() error {
-		_, err := c.apply(chunk)
+		_, err := r.apply(chunk)
 		chunk = chunk[:0]
-		c.table.entries.compact(1)
+		r.table.entries.compact(1)
 		return err
 	}
-	err := c.rows.Log(uint64(from)+1, func(r storage.LogRecord) error {
-		last = LSN(r.LSN)
-		m, err := c.replayed(r)
+	err := r.rows.Log(uint64(from)+1, func(record storage.LogRecord) error {
+		last = LSN(record.LSN)
+		m, err := r.replayed(record)
 		if err != nil {
 			return err
 		}
@@ -244,32 +253,32 @@ func (c *Collection) replay(ctx context.Context, from LSN) error {
 	if err != nil {
 		return fmt.Errorf("replay log after LSN %d: %w", from, err)
 	}
-	c.appended.Store(uint64(last))
-	c.committed.Store(uint64(last))
-	c.visible.Store(uint64(last))
+	r.appended.Store(uint64(last))
+	r.committed.Store(uint64(last))
+	r.visible.Store(uint64(last))
 	return nil
 }
 
 // replayed turns a log record into a mutation. The log has no vectors: a put takes the item's newest row,
 // at that row's LSN, and becomes a delete where the item is gone since.
-func (c *Collection) replayed(r storage.LogRecord) (mutation, error) {
-	m := mutation{kind: r.Kind, id: r.ID, lsn: LSN(r.LSN)}
-	if r.Kind != storage.LogPutItem {
+func (r *release) replayed(record storage.LogRecord) (mutation, error) {
+	m := mutation{kind: record.Kind, id: record.ID, lsn: LSN(record.LSN)}
+	if record.Kind != storage.LogPutItem {
 		return m, nil
 	}
-	row, err := c.rows.Item(r.ID)
+	row, err := r.rows.Item(record.ID)
 	if errors.Is(err, storage.ErrNotFound) {
 		m.kind = storage.LogDeleteItem
 		return m, nil
 	}
 	if err != nil {
-		return m, fmt.Errorf("item %q: %w", clip(r.ID), err)
+		return m, fmt.Errorf("item %q: %w", clip(record.ID), err)
 	}
-	return c.putOf(row)
+	return r.putOf(row)
 }
 
-func (c *Collection) putOf(row storage.ItemRow) (mutation, error) {
-	v, err := c.decodeVector(nil, row.DType, row.Dim, row.Vector)
+func (r *release) putOf(row storage.ItemRow) (mutation, error) {
+	v, err := r.decodeVector(nil, row.DType, row.Dim, row.Vector)
 	if err != nil {
 		return mutation{}, fmt.Errorf("item %q: %w", clip(row.ID), err)
 	}
@@ -280,18 +289,18 @@ func (c *Collection) putOf(row storage.ItemRow) (mutation, error) {
 }
 
 // rebuild applies every item row.
-func (c *Collection) rebuild(ctx context.Context) error {
+func (r *release) rebuild(ctx context.Context) error {
 	var chunk []mutation
 	flush := func() error {
-		_, err := c.apply(chunk)
+		_, err := r.apply(chunk)
 		chunk = chunk[:0]
 		return errors.Join(err, ctx.Err())
 	}
-	for row, err := range c.rows.Items("", 0) {
+	for row, err := range r.rows.Items("", 0) {
 		if err != nil {
 			return fmt.Errorf("rebuild from items: %w", err)
 		}
-		m, err := c.putOf(row)
+		m, err := r.putOf(row)
 		if err != nil {
 			return fmt.Errorf("rebuild from items: %w", err)
 		}

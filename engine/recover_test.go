@@ -61,7 +61,7 @@ func verify(t *testing.T, fs vfs.FS, want *oracle) (log string) {
 	if c.Len() != len(want.items) || int(c.Revision()) != len(want.items) {
 		t.Errorf("%d items at LSN %d, want %d", c.Len(), c.Revision(), len(want.items))
 	}
-	if err := c.index.Check(); err != nil {
+	if err := c.published.Load().index.Check(); err != nil {
 		t.Error(err)
 	}
 	rng := rand.New(rand.NewPCG(3, 3))
@@ -246,7 +246,7 @@ func TestReplayIsIdempotent(t *testing.T) {
 				for _, m := range log[at:next] {
 					chunk = append(chunk, replayed(m))
 				}
-				if _, err := c.apply(chunk); err != nil {
+				if _, err := c.published.Load().apply(chunk); err != nil {
 					t.Fatal(err)
 				}
 				at = next
@@ -256,26 +256,26 @@ func TestReplayIsIdempotent(t *testing.T) {
 		for _, m := range log {
 			all = append(all, replayed(m))
 		}
-		if _, err := c.apply(all); err != nil {
+		if _, err := c.published.Load().apply(all); err != nil {
 			t.Fatal(err)
 		}
 		live := 0
 		for id, m := range newest {
-			slot, ok := c.table.slotOf(id)
+			slot, ok := c.published.Load().table.slotOf(id)
 			if ok != (m.kind == storage.LogPutItem) {
 				t.Fatalf("%s present: %v", id, ok)
 			}
 			if ok {
 				live++
-				if got := c.table.entries.at(slot).lsn(); got != m.lsn {
+				if got := c.published.Load().table.entries.at(slot).lsn(); got != m.lsn {
 					t.Fatalf("%s at LSN %d, want %d", id, got, m.lsn)
 				}
 			}
 		}
-		if c.index.Len() != live || c.Len() != live {
-			t.Fatalf("%d in the graph, %d in the table, want %d", c.index.Len(), c.Len(), live)
+		if c.published.Load().index.Len() != live || c.Len() != live {
+			t.Fatalf("%d in the graph, %d in the table, want %d", c.published.Load().index.Len(), c.Len(), live)
 		}
-		if err := c.index.Check(); err != nil {
+		if err := c.published.Load().index.Check(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -293,23 +293,23 @@ func TestSnapshotsAreTakenByTailLength(t *testing.T) {
 	for range 12 {
 		mustUpsert(t, c, randomItems(rng, 50, 4)...)
 	}
-	c.background.Wait()
+	c.published.Load().background.Wait()
 	kept, err := c.Snapshots(t.Context())
 	if err != nil || len(kept) == 0 {
 		t.Fatalf("%d snapshots, %v", len(kept), err)
 	}
-	if first, err := c.rows.FirstLSN(); len(kept) == snapshotsKept && (err != nil || LSN(first) != kept[snapshotsKept-1].LSN) {
+	if first, err := c.published.Load().rows.FirstLSN(); len(kept) == snapshotsKept && (err != nil || LSN(first) != kept[snapshotsKept-1].LSN) {
 		t.Errorf("log begins at LSN %d, oldest snapshot is at %d, %v", first, kept[snapshotsKept-1].LSN, err)
 	}
 }
 
 func TestSnapshotIsExclusive(t *testing.T) {
 	c := newTestCollection(t, 4, L2)
-	c.snapshotting.Store(true)
+	c.published.Load().snapshotting.Store(true)
 	if _, err := c.CreateSnapshot(t.Context()); !errors.As(err, new(*BusyError)) {
 		t.Errorf("a second snapshot at once: %v", err)
 	}
-	c.snapshotting.Store(false)
+	c.published.Load().snapshotting.Store(false)
 	if _, err := c.CreateSnapshot(t.Context()); err != nil {
 		t.Error(err)
 	}

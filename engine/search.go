@@ -19,32 +19,28 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	if err := c.validateSearch(&req); err != nil {
 		return SearchResult{}, err
 	}
-	if err := c.enter(); err != nil {
+	r, err := c.acquireAt(ctx, req.MinRevision)
+	if err != nil {
 		return SearchResult{}, err
 	}
-	defer c.calls.leave()
-	if req.MinRevision > 0 {
-		if err := c.waitVisible(ctx, req.MinRevision); err != nil {
-			return SearchResult{}, err
-		}
-	}
-	revision := c.Revision()
+	defer r.leave()
+	revision := r.revision()
 	// Until Release no slot that this search sees is reused: slots can be translated to items.
-	s := c.index.Acquire()
+	s := r.index.Acquire()
 	defer s.Release()
-	vec, seed, err := c.resolve(ctx, s, req.Query)
+	vec, seed, err := r.resolve(ctx, s, req.Query)
 	if err != nil {
 		return SearchResult{}, err
 	}
 	for attempt := 1; ; attempt++ {
 		result := SearchResult{Info: SearchInfo{Revision: revision}}
-		if err := c.search(ctx, s, vec, seed, &req, &result); err != nil {
+		if err := r.search(ctx, s, vec, seed, &req, &result); err != nil {
 			return SearchResult{}, err
 		}
 		if !req.WithVectors {
 			return result, nil
 		}
-		unchanged, err := c.addVectors(ctx, &result)
+		unchanged, err := r.addVectors(ctx, &result)
 		if err != nil {
 			return SearchResult{}, err
 		}
@@ -62,16 +58,16 @@ const maxVectorAttempts = 4
 const noSeed = math.MaxUint32
 
 // resolve turns the query form into a vector, valid until s is released, and the slot to leave out.
-func (c *Collection) resolve(ctx context.Context, s *hnsw.Searcher, q Query) (vec []float32, seed uint32, err error) {
+func (r *release) resolve(ctx context.Context, s *hnsw.Searcher, q Query) (vec []float32, seed uint32, err error) {
 	switch {
 	case q.ItemID != "":
-		slot, ok := c.table.slotOf(q.ItemID)
+		slot, ok := r.table.slotOf(q.ItemID)
 		if !ok {
 			return nil, 0, &NotFoundError{Kind: "item", Name: clip(q.ItemID)}
 		}
-		return s.Vector(slot)[:c.cfg.Dim], slot, nil
+		return s.Vector(slot)[:r.cfg.Dim], slot, nil
 	case q.UserID != "":
-		p, err := c.Profile(ctx, q.UserID)
+		p, err := r.profile(ctx, q.UserID)
 		return p.Vector, noSeed, err
 	}
 	return q.Vector, noSeed, nil
@@ -86,7 +82,7 @@ const maxTieFetch = 16
 
 // search fills result. It asks for more where dropping the seed or stale versions leaves fewer than K, and
 // where the last neighbor's distance is shared by candidates that may have been cut off.
-func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, result *SearchResult) error {
+func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, result *SearchResult) error {
 	ef := req.Ef
 	if ef == 0 {
 		ef = DefaultEf(req.K)
@@ -117,7 +113,7 @@ func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32
 		if stats.Exact {
 			info.Plan, info.EfUsed = PlanExact, 0
 		}
-		result.Neighbors, err = c.translate(found, seed, seedID, req)
+		result.Neighbors, err = r.translate(found, seed, seedID, req)
 		if err != nil {
 			return err
 		}
@@ -140,7 +136,7 @@ func (c *Collection) search(ctx context.Context, s *hnsw.Searcher, vec []float32
 }
 
 // translate turns candidates, ascending by distance, into at most K neighbors in API order.
-func (c *Collection) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest) ([]Neighbor, error) {
+func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest) ([]Neighbor, error) {
 	out := make([]Neighbor, 0, min(len(found), req.K))
 	for at := 0; at < len(found) && len(out) < req.K; {
 		// A run of equal distance is put in order of id before it is cut.
@@ -149,12 +145,12 @@ func (c *Collection) translate(found []hnsw.Candidate, seed uint32, seedID strin
 		}
 		first := len(out)
 		for _, cand := range found[at:run] {
-			e := c.table.entries.at(cand.Slot)
+			e := r.table.entries.at(cand.Slot)
 			id := e.id()
-			if cand.Slot == seed || id == seedID || c.superseded(id, cand.Slot, found) {
+			if cand.Slot == seed || id == seedID || r.superseded(id, cand.Slot, found) {
 				continue
 			}
-			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: c.score(cand.Distance), revision: e.lsn()}
+			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: r.score(cand.Distance), revision: e.lsn()}
 			if req.WithAttributes {
 				var err error
 				if n.Attributes, err = decodeAttributes(e.attributes(), req.AttributeNames); err != nil {
@@ -183,8 +179,8 @@ func sortByID(ns []Neighbor) {
 // superseded says whether another slot holds the item now and makes this one stale: the item was deleted,
 // or its new version was found too. Where the new version was not found the old one stands for it: it was
 // current when the search began.
-func (c *Collection) superseded(id string, slot uint32, found []hnsw.Candidate) bool {
-	now, ok := c.table.slotOf(id)
+func (r *release) superseded(id string, slot uint32, found []hnsw.Candidate) bool {
+	now, ok := r.table.slotOf(id)
 	if ok && now == slot {
 		return false
 	}
@@ -200,8 +196,8 @@ func (c *Collection) superseded(id string, slot uint32, found []hnsw.Candidate) 
 }
 
 // score turns a distance into a score: higher is better.
-func (c *Collection) score(distance float32) float32 {
-	if c.cfg.Metric == Cosine {
+func (r *release) score(distance float32) float32 {
+	if r.cfg.Metric == Cosine {
 		return 1 - distance
 	}
 	return 0 - distance // not -distance: a score is never minus zero
@@ -209,11 +205,11 @@ func (c *Collection) score(distance float32) float32 {
 
 // addVectors reads each neighbor's vector from the store, where it is as it was written. It reports whether
 // every neighbor is still the version that was found.
-func (c *Collection) addVectors(ctx context.Context, result *SearchResult) (unchanged bool, err error) {
+func (r *release) addVectors(ctx context.Context, result *SearchResult) (unchanged bool, err error) {
 	unchanged = true
 	kept := result.Neighbors[:0]
 	for _, n := range result.Neighbors {
-		it, err := c.get(ctx, n.ItemID)
+		it, err := r.get(ctx, n.ItemID)
 		if errors.As(err, new(*NotFoundError)) {
 			unchanged = false // deleted since
 			continue
@@ -235,7 +231,7 @@ func (c *Collection) validateSearch(req *SearchRequest) error {
 	forms := 0
 	if req.Query.Vector != nil {
 		forms++
-		p.vector("query.vector", req.Query.Vector, &c.cfg)
+		p.vector("query.vector", req.Query.Vector, c.cfg)
 	}
 	if req.Query.ItemID != "" {
 		forms++
@@ -255,7 +251,7 @@ func (c *Collection) validateSearch(req *SearchRequest) error {
 	if req.Exact && req.Ef != 0 {
 		p.add(ReasonInvalidFormat, "ef", "must not be set with exact")
 	}
-	if written := LSN(c.appended.Load()); req.MinRevision > written {
+	if written := LSN(c.published.Load().appended.Load()); req.MinRevision > written {
 		p.add(ReasonOutOfRange, "min_revision", "must be a revision of this collection, at most %d, is %d", written, req.MinRevision)
 	}
 	return p.err()

@@ -54,48 +54,58 @@ const (
 // newest two. Writes wait only for the moment in which the image is fixed. Errors: *BusyError where one is
 // being written already.
 func (c *Collection) CreateSnapshot(ctx context.Context) (SnapshotInfo, error) {
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return SnapshotInfo{}, err
 	}
-	defer c.calls.leave()
-	if !c.snapshotting.CompareAndSwap(false, true) {
-		return SnapshotInfo{}, &BusyError{Operation: "snapshot of collection " + c.cfg.Name}
+	defer r.leave()
+	return r.createSnapshot(ctx)
+}
+
+func (r *release) createSnapshot(ctx context.Context) (SnapshotInfo, error) {
+	if !r.snapshotting.CompareAndSwap(false, true) {
+		return SnapshotInfo{}, &BusyError{Operation: "snapshot of collection " + r.cfg.Name}
 	}
-	defer c.snapshotting.Store(false)
-	return c.snapshot(ctx)
+	defer r.snapshotting.Store(false)
+	return r.snapshot(ctx)
 }
 
 // snapshotIfDue starts a snapshot in the background once the log tail is long enough. The applier calls it.
-func (c *Collection) snapshotIfDue() {
-	tail := c.visible.Load() - c.snapshotLSN.Load()
-	most := c.engine.opts.SnapshotTail
-	if most < 0 || tail < uint64(most) || c.snapshotting.Load() {
+func (r *release) snapshotIfDue() {
+	tail := r.visible.Load() - r.snapshotLSN.Load()
+	most := r.engine.opts.SnapshotTail
+	if most < 0 || tail < uint64(most) || r.snapshotting.Load() {
 		return
 	}
-	c.background.Go(func() {
-		info, err := c.CreateSnapshot(context.Background())
+	r.background.Go(func() {
+		if !r.calls.enter() {
+			return // closing
+		}
+		defer r.leave()
+		info, err := r.createSnapshot(context.Background())
 		switch {
 		case err == nil:
-			c.engine.opts.Logger.Info("snapshot written", "collection", c.cfg.Name,
+			r.engine.opts.Logger.Info("snapshot written", "collection", r.cfg.Name,
 				"generation", info.Generation, "lsn", info.LSN, "items", info.Items, "bytes", info.Bytes)
-		case errors.As(err, new(*BusyError)), errors.As(err, new(*NotFoundError)), errors.Is(err, ErrClosed):
-			// Another one runs, or the collection is closing.
+		case errors.As(err, new(*BusyError)):
+			// Another one runs.
 		default:
-			c.engine.opts.Logger.Error("snapshot failed", "collection", c.cfg.Name, "err", err)
+			r.engine.opts.Logger.Error("snapshot failed", "collection", r.cfg.Name, "err", err)
 		}
 	})
 }
 
 // Snapshots returns the snapshots kept, newest first.
 func (c *Collection) Snapshots(ctx context.Context) ([]SnapshotInfo, error) {
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return nil, err
 	}
-	defer c.calls.leave()
+	defer r.leave()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	kept, err := c.rows.Snapshots()
+	kept, err := r.rows.Snapshots()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -104,14 +114,14 @@ func (c *Collection) Snapshots(ctx context.Context) ([]SnapshotInfo, error) {
 		if k.Err != nil {
 			continue // recovery passes it over and the next snapshot replaces it; segue check names it
 		}
-		r, err := c.rows.OpenSnapshot(k.Generation)
+		image, err := r.rows.OpenSnapshot(k.Generation)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // dropped since
 		}
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %d: %w", k.Generation, err)
 		}
-		record, err := decodeSnapshotRecord(r.Header().Engine)
+		record, err := decodeSnapshotRecord(image.Header().Engine)
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %d: %w", k.Generation, err)
 		}
@@ -122,8 +132,8 @@ func (c *Collection) Snapshots(ctx context.Context) ([]SnapshotInfo, error) {
 	return infos, nil
 }
 
-func (c *Collection) snapshot(ctx context.Context) (info SnapshotInfo, err error) {
-	kept, err := c.rows.Snapshots()
+func (r *release) snapshot(ctx context.Context) (info SnapshotInfo, err error) {
+	kept, err := r.rows.Snapshots()
 	if err != nil {
 		return info, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -131,7 +141,7 @@ func (c *Collection) snapshot(ctx context.Context) (info SnapshotInfo, err error
 	if len(kept) > 0 {
 		info.Generation = kept[0].Generation + 1
 	}
-	image, lsn, err := c.fixImage(ctx)
+	image, lsn, err := r.fixImage(ctx)
 	if err != nil {
 		return info, fmt.Errorf("begin snapshot: %w", err)
 	}
@@ -139,30 +149,30 @@ func (c *Collection) snapshot(ctx context.Context) (info SnapshotInfo, err error
 	info.LSN = lsn
 	info.CreateTime = time.Now().UTC().Truncate(time.Microsecond)
 
-	w, err := c.rows.NewSnapshot(info.Generation)
+	w, err := r.rows.NewSnapshot(info.Generation)
 	if err != nil {
 		return info, fmt.Errorf("begin snapshot: %w", err)
 	}
-	if err := c.stream(ctx, image, w, &info); err != nil {
+	if err := r.stream(ctx, image, w, &info); err != nil {
 		return info, errors.Join(err, w.Abort())
 	}
-	c.snapshotLSN.Store(uint64(lsn))
-	if all, err := c.rows.Snapshots(); err == nil && len(all) > 0 && all[0].Generation == info.Generation {
+	r.snapshotLSN.Store(uint64(lsn))
+	if all, err := r.rows.Snapshots(); err == nil && len(all) > 0 && all[0].Generation == info.Generation {
 		info.Bytes = all[0].Bytes
 	}
-	return info, c.retire(append([]storage.SnapshotInfo{{Generation: info.Generation, LSN: uint64(lsn)}}, kept...))
+	return info, r.retire(append([]storage.SnapshotInfo{{Generation: info.Generation, LSN: uint64(lsn)}}, kept...))
 }
 
 // fixImage has the applier fix the image between two groups: it holds exactly the writes up to lsn.
-func (c *Collection) fixImage(ctx context.Context) (image *hnsw.Snapshot, lsn LSN, err error) {
+func (r *release) fixImage(ctx context.Context) (image *hnsw.Snapshot, lsn LSN, err error) {
 	done := make(chan struct{})
 	fix := func() {
 		defer close(done)
-		lsn = c.Revision()
-		image, err = c.index.BeginSnapshot()
+		lsn = r.revision()
+		image, err = r.index.BeginSnapshot()
 	}
 	select {
-	case c.inside <- fix:
+	case r.inside <- fix:
 		<-done
 		return image, lsn, err
 	case <-ctx.Done():
@@ -171,7 +181,7 @@ func (c *Collection) fixImage(ctx context.Context) (image *hnsw.Snapshot, lsn LS
 }
 
 // stream writes every section, then the header: the commit point.
-func (c *Collection) stream(ctx context.Context, image *hnsw.Snapshot, w *storage.SnapshotWriter, info *SnapshotInfo) error {
+func (r *release) stream(ctx context.Context, image *hnsw.Snapshot, w *storage.SnapshotWriter, info *SnapshotInfo) error {
 	var (
 		sections []storage.SectionInfo
 		buf      []byte
@@ -203,7 +213,7 @@ func (c *Collection) stream(ctx context.Context, image *hnsw.Snapshot, w *storag
 				continue
 			}
 			info.Items++
-			buf = appendItemRow(buf, c.table.entries.at(slot))
+			buf = appendItemRow(buf, r.table.entries.at(slot))
 		}
 		if err := w.Slab(sectionItems, slabs, true, buf); err != nil {
 			return fmt.Errorf("section %s slab %d: %w", sectionItems, slabs, err)
@@ -228,14 +238,14 @@ func appendItemRow(dst []byte, e entry) []byte {
 
 // retire drops, of all snapshots, newest first, those beyond the newest two and those with damaged headers, and
 // the log records that none of the kept needs.
-func (c *Collection) retire(all []storage.SnapshotInfo) error {
+func (r *release) retire(all []storage.SnapshotInfo) error {
 	var kept []storage.SnapshotInfo
 	for _, s := range all {
 		if s.Err == nil && len(kept) < snapshotsKept {
 			kept = append(kept, s)
 			continue
 		}
-		if err := c.rows.DropSnapshot(s.Generation); err != nil {
+		if err := r.rows.DropSnapshot(s.Generation); err != nil {
 			return fmt.Errorf("drop snapshot %d: %w", s.Generation, err)
 		}
 	}
@@ -243,7 +253,7 @@ func (c *Collection) retire(all []storage.SnapshotInfo) error {
 		return nil // the only snapshot's fallback is the whole log, or the items
 	}
 	// The record at the oldest kept LSN stays, so that the log can be read from there.
-	if err := c.rows.TrimLog(kept[snapshotsKept-1].LSN); err != nil {
+	if err := r.rows.TrimLog(kept[snapshotsKept-1].LSN); err != nil {
 		return fmt.Errorf("trim log: %w", err)
 	}
 	return nil

@@ -25,23 +25,24 @@ type Statistics struct {
 
 // Statistics returns the collection's numbers. Cost: one pass over the links of a sample of nodes.
 func (c *Collection) Statistics(ctx context.Context) (Statistics, error) {
-	if err := c.enter(); err != nil {
+	r, err := c.acquire()
+	if err != nil {
 		return Statistics{}, err
 	}
-	defer c.calls.leave()
+	defer r.leave()
 	if err := ctx.Err(); err != nil {
 		return Statistics{}, err
 	}
-	x := c.index.Stats()
+	x := r.index.Stats()
 	s := Statistics{
-		Items:            c.Len(),
+		Items:            r.table.len(),
 		Slots:            x.Slots,
 		RetiredSlots:     x.Slots - x.Live,
 		MaxLevel:         x.MaxLevel,
 		MeanDegree:       x.MeanDegree0,
-		IndexBytes:       x.Bytes + c.table.bytes(),
-		Revision:         c.Revision(),
-		SnapshotRevision: LSN(c.snapshotLSN.Load()),
+		IndexBytes:       x.Bytes + r.table.bytes(),
+		Revision:         r.revision(),
+		SnapshotRevision: LSN(r.snapshotLSN.Load()),
 		DiskBytes:        c.engine.DiskBytes(),
 	}
 	if s.Items > 0 {

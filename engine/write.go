@@ -66,7 +66,7 @@ func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
 		field := fmt.Sprintf("items[%d]", i)
 		attributes := it.Attributes.sorted()
 		p.id(field+".id", it.ID, c.engine.opts.Limits)
-		p.vector(field+".vector", it.Vector, &c.cfg)
+		p.vector(field+".vector", it.Vector, c.cfg)
 		p.attributes(field+".attributes", attributes, c.schema, c.engine.opts.Limits)
 		if len(p.list) > 0 {
 			continue // keep looking for violations, but encode no more
@@ -119,7 +119,7 @@ func (c *Collection) UpsertProfiles(ctx context.Context, profiles []Profile) (LS
 		}
 		field := fmt.Sprintf("profiles[%d]", i)
 		p.id(field+".user_id", profiles[i].UserID, c.engine.opts.Limits)
-		p.vector(field+".vector", profiles[i].Vector, &c.cfg)
+		p.vector(field+".vector", profiles[i].Vector, c.cfg)
 		if len(p.list) == 0 {
 			w.mutations[i] = mutation{
 				kind: storage.LogPutProfile,
@@ -155,7 +155,7 @@ func (c *Collection) submit(ctx context.Context, w *write) error {
 		return err
 	}
 	defer c.calls.leave()
-	if err := c.failure(); err != nil {
+	if err := c.published.Load().failure(); err != nil {
 		return err
 	}
 	w.done = make(chan error, 1)
@@ -173,9 +173,9 @@ func (c *Collection) submit(ctx context.Context, w *write) error {
 }
 
 // writeLoop is the writer: it gathers what callers submitted while the last group was committed, numbers it,
-// and commits it in one synced batch. It ends when writes is closed, and then ends the applier.
+// and commits it in one synced batch. It ends when writes is closed.
 func (c *Collection) writeLoop() {
-	defer close(c.groups)
+	defer close(c.stopped)
 	var next *write // taken from writes, but over the last group's bounds
 	for {
 		w := next
@@ -205,13 +205,14 @@ func (c *Collection) writeLoop() {
 				break gather
 			}
 		}
-		if err := c.commit(g); err != nil {
+		r := c.published.Load()
+		if err := r.commit(g); err != nil {
 			for _, w := range g.writes {
 				w.done <- err
 			}
 			continue
 		}
-		c.groups <- g
+		r.groups <- g
 	}
 }
 
@@ -225,40 +226,40 @@ func (w *write) size() int {
 }
 
 // commit numbers the group and makes it durable. On error nothing is written and no LSN is used up.
-func (c *Collection) commit(g *writeGroup) error {
-	if err := c.failure(); err != nil {
+func (r *release) commit(g *writeGroup) error {
+	if err := r.failure(); err != nil {
 		return err
 	}
-	if err := c.roomFor(g); err != nil {
+	if err := r.roomFor(g); err != nil {
 		return err
 	}
-	first := LSN(c.committed.Load())
+	first := LSN(r.committed.Load())
 	lsn := first
-	b := c.rows.NewBatch()
+	b := r.rows.NewBatch()
 	defer b.Close()
 	for _, w := range g.writes {
 		for i := range w.mutations {
 			m := &w.mutations[i]
 			lsn++
 			m.lsn = lsn
-			if err := c.put(b, m); err != nil {
+			if err := r.put(b, m); err != nil {
 				return err
 			}
 		}
 		g.mutations = append(g.mutations, w.mutations...)
 	}
-	c.appended.Store(uint64(lsn))
+	r.appended.Store(uint64(lsn))
 	if err := b.Commit(); err != nil {
-		c.appended.Store(uint64(first))
-		c.announce()
+		r.appended.Store(uint64(first))
+		r.announce()
 		return fmt.Errorf("commit LSN %d to %d: %w", first+1, lsn, err)
 	}
-	c.committed.Store(uint64(lsn))
+	r.committed.Store(uint64(lsn))
 	return nil
 }
 
 // roomFor refuses a group that the index might not hold: once durable it must be applicable.
-func (c *Collection) roomFor(g *writeGroup) error {
+func (r *release) roomFor(g *writeGroup) error {
 	n := 0
 	for _, w := range g.writes {
 		for i := range w.mutations {
@@ -268,25 +269,25 @@ func (c *Collection) roomFor(g *writeGroup) error {
 		}
 	}
 	// Two groups may be committed but not applied; a replaced item's slot stays taken for a grace period.
-	slack := 3 * max(maxGroupMutations, c.engine.opts.Limits.MaxBatch)
-	limit := c.index.Options().MaxSlots
-	if n > 0 && n+min(slack, limit/4) > c.index.Available() {
+	slack := 3 * max(maxGroupMutations, r.engine.opts.Limits.MaxBatch)
+	limit := r.index.Options().MaxSlots
+	if n > 0 && n+min(slack, limit/4) > r.index.Available() {
 		return &LimitError{Resource: "slots", Limit: limit}
 	}
 	return nil
 }
 
-func (c *Collection) put(b *storage.Batch, m *mutation) error {
+func (r *release) put(b *storage.Batch, m *mutation) error {
 	switch m.kind {
 	case storage.LogPutItem:
 		return b.PutItem(storage.ItemRow{
-			ID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(c.cfg.Dim), Vector: m.row, Attributes: m.attributes,
+			ID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(r.cfg.Dim), Vector: m.row, Attributes: m.attributes,
 		})
 	case storage.LogDeleteItem:
 		return b.DeleteItem(m.id, uint64(m.lsn))
 	case storage.LogPutProfile:
 		return b.PutProfile(storage.ProfileRow{
-			UserID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(c.cfg.Dim), Count: 1, Vectors: m.row,
+			UserID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(r.cfg.Dim), Count: 1, Vectors: m.row,
 		})
 	case storage.LogDeleteProfile:
 		return b.DeleteProfile(m.id, uint64(m.lsn))
@@ -317,8 +318,8 @@ func encodeVector(v []float32) []byte {
 var errVectorShape = errors.New("stored vector has another type or dimension than the collection")
 
 // decodeVector is the inverse of encodeVector, appending to dst[:0].
-func (c *Collection) decodeVector(dst []float32, dtype uint8, dim uint32, b []byte) ([]float32, error) {
-	if dtype != dtypeF32 || int(dim) != c.cfg.Dim || len(b) != 4*c.cfg.Dim {
+func (r *release) decodeVector(dst []float32, dtype uint8, dim uint32, b []byte) ([]float32, error) {
+	if dtype != dtypeF32 || int(dim) != r.cfg.Dim || len(b) != 4*r.cfg.Dim {
 		return nil, fmt.Errorf("%w: type %d, dimension %d, %d bytes", errVectorShape, dtype, dim, len(b))
 	}
 	dst = dst[:0]

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/storage"
+)
+
+// release is one generation of a collection's items: rows and log in the store, table and index in memory, and
+// the applier that keeps the two in step. Collection.acquire hands it to calls.
+type release struct {
+	engine     *Engine
+	cfg        *CollectionConfig
+	createTime time.Time // of the collection
+
+	rows  *storage.Collection
+	index *hnsw.Index
+	table *table
+
+	// Invariant: visible <= committed <= appended. appended is raised before a batch is committed, so a
+	// row read from the store has an LSN <= appended; committed after its fsync; visible once applied.
+	appended  atomic.Uint64
+	committed atomic.Uint64
+	visible   atomic.Uint64
+
+	visibleMu sync.Mutex    // guards visibleCh
+	visibleCh chan struct{} // closed and replaced whenever visible rises, or a commit fails
+
+	groups chan *writeGroup // from the writer to the applier
+	inside chan func()      // run by the applier between groups
+	failed atomic.Pointer[error]
+
+	snapshotting atomic.Bool
+	snapshotLSN  atomic.Uint64 // LSN of the newest snapshot; 0 where there is none
+	background   sync.WaitGroup
+
+	calls   callGate      // counts reads and snapshots in
+	stopped chan struct{} // closed when the applier has ended
+}
+
+// firstRelease is the release a collection is created with.
+const firstRelease = 1
+
+// newRelease returns an empty release that is not started yet.
+func newRelease(e *Engine, collection, id uint32, record *collectionRecord) (*release, error) {
+	r := &release{
+		engine:     e,
+		cfg:        &record.Config,
+		createTime: record.CreateTime,
+		rows:       e.store.Collection(collection, id),
+		table:      newTable(),
+		visibleCh:  make(chan struct{}),
+		groups:     make(chan *writeGroup, 1),
+		inside:     make(chan func()),
+		stopped:    make(chan struct{}),
+	}
+	r.calls.init()
+	index, err := hnsw.New(r.indexOptions())
+	if err != nil {
+		return nil, fmt.Errorf("create index: %w", err)
+	}
+	r.index = index
+	return r, nil
+}
+
+func (r *release) indexOptions() hnsw.Options {
+	return hnsw.Options{
+		Dim:            r.cfg.Dim,
+		Metric:         r.cfg.Metric,
+		M:              r.cfg.M,
+		EfConstruction: r.cfg.EfConstruction,
+		MaxSlots:       r.maxSlots(),
+		Seed:           uint64(r.rows.ID()),
+	}
+}
+
+// maxSlots is how many slots fit the reserved address space, at about 4 bytes a component, the level-0 links
+// and what stands beside them.
+func (r *release) maxSlots() int {
+	perSlot := int64(4*r.cfg.Dim + 4*2*r.cfg.M + 64)
+	return int(min(max(r.engine.opts.ReserveBytes/perSlot, 1024), 1<<28))
+}
+
+// start launches the applier.
+func (r *release) start() { go r.applyLoop() }
+
+// close lets calls in flight finish, then stops the applier and frees the index. Nobody may send it groups
+// any more.
+func (r *release) close() error {
+	r.calls.close()
+	close(r.groups)
+	<-r.stopped
+	r.background.Wait()
+	return r.index.Close()
+}
+
+// leave ends a call that Collection.acquire began.
+func (r *release) leave() { r.calls.leave() }
+
+// revision returns the visible LSN.
+func (r *release) revision() LSN { return LSN(r.visible.Load()) }
+
+// waitVisible waits until every write up to lsn is visible.
+func (r *release) waitVisible(ctx context.Context, lsn LSN) error {
+	for r.visible.Load() < uint64(lsn) {
+		r.visibleMu.Lock()
+		ch := r.visibleCh
+		r.visibleMu.Unlock()
+		if r.visible.Load() >= uint64(lsn) {
+			return nil
+		}
+		if err := r.failure(); err != nil {
+			return err
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// announce wakes everyone in waitVisible.
+func (r *release) announce() {
+	r.visibleMu.Lock()
+	close(r.visibleCh)
+	r.visibleCh = make(chan struct{})
+	r.visibleMu.Unlock()
+}
+
+// failure returns why the release takes no writes any more, or nil.
+func (r *release) failure() error {
+	if p := r.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
