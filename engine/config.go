@@ -118,8 +118,8 @@ func (c CollectionConfig) validate(l Limits) error {
 			p.add(ReasonDuplicateAttribute, field+".name", "%q is declared twice", a.Name)
 		}
 		seen[a.Name] = true
-		if a.Type < Keyword || a.Type > Timestamp {
-			p.add(ReasonRequired, field+".type", "must be KEYWORD, BOOL, INT, FLOAT or TIMESTAMP")
+		if a.Type < Keyword || a.Type > Markets {
+			p.add(ReasonRequired, field+".type", "must be KEYWORD, BOOL, INT, FLOAT, TIMESTAMP or MARKETS")
 		}
 	}
 	return p.err()

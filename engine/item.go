@@ -1,6 +1,6 @@
 package engine
 
-import "time"
+import "github.com/segue-ann/segue/engine/attribute"
 
 // LSN numbers the mutations of one collection: 1 for the first, dense and ascending. At the API it is
 // called the revision. The zero LSN means "none".
@@ -28,43 +28,37 @@ type Profile struct {
 	Revision LSN
 }
 
-// AttributeType says what values an attribute holds.
-type AttributeType uint8
+// The types of attributes; see package attribute.
+type (
+	// AttributeType says what values an attribute holds.
+	AttributeType = attribute.Type
+	// Attributes is a set of attributes in ascending order of name.
+	Attributes = attribute.Set
+	// Attribute is one named value.
+	Attribute = attribute.Attribute
+	// Value is a tagged union: Type says which field holds the value.
+	Value = attribute.Value
+)
 
 const (
 	// Keyword is one or more exact strings (several credited artists).
-	Keyword AttributeType = iota + 1
+	Keyword = attribute.Keyword
 	// Bool is true or false.
-	Bool
+	Bool = attribute.Bool
 	// Int is a signed 64-bit integer.
-	Int
+	Int = attribute.Int
 	// Float is a finite 64-bit float.
-	Float
+	Float = attribute.Float
 	// Timestamp is a point in time with microsecond resolution.
-	Timestamp
+	Timestamp = attribute.Timestamp
+	// Markets is a set of markets (territories in which a track may be played).
+	Markets = attribute.Markets
 )
-
-// Attributes is a set of attributes in ascending order of name.
-type Attributes []Attribute
-
-// Attribute is one named value.
-type Attribute struct {
-	Name  string
-	Value Value
-}
-
-// Value is a tagged union: Type says which field holds the value.
-type Value struct {
-	Type     AttributeType
-	Keywords []string  // Keyword: at least one
-	Bool     bool      // Bool
-	Int      int64     // Int
-	Float    float64   // Float
-	Time     time.Time // Timestamp, UTC
-}
 
 // AttributeSpec declares one attribute of a collection's schema.
 type AttributeSpec struct {
 	Name string
 	Type AttributeType
+	// NotFilterable keeps the attribute out of the index of filters, which saves its memory.
+	NotFilterable bool `json:",omitempty"`
 }

@@ -319,7 +319,7 @@ func TestCollectionsSurviveRestart(t *testing.T) {
 	fs := vfs.NewMem()
 	o := testOptions(fs)
 	cfgs := []CollectionConfig{
-		{Name: "a", Dim: 3, Metric: L2, M: 8, EfConstruction: 50, Attributes: []AttributeSpec{{"artist", Keyword}, {"t", Timestamp}}},
+		{Name: "a", Dim: 3, Metric: L2, M: 8, EfConstruction: 50, Attributes: []AttributeSpec{{Name: "artist", Type: Keyword}, {Name: "t", Type: Timestamp}}},
 		{Name: "b", Dim: 1, Metric: InnerProduct},
 		{Name: "gone", Dim: 1, Metric: Cosine},
 	}

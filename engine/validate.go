@@ -140,7 +140,7 @@ func (p *problems) value(field string, v Value) int {
 		if y := v.Time.Year(); y < 1 || y > 9999 {
 			p.add(ReasonOutOfRange, field, "must lie in the years 1 to 9999")
 		}
-	case Bool, Int:
+	case Bool, Int, Markets:
 	default:
 		p.add(ReasonRequired, field, "must have a value")
 	}

@@ -85,7 +85,7 @@ func TestUpsertListsEveryViolationUpToTheCap(t *testing.T) {
 func TestSchemaIsEnforced(t *testing.T) {
 	e := open(t, t.TempDir(), testOptions(nil))
 	c, err := e.CreateCollection(t.Context(), CollectionConfig{
-		Name: "episodes", Dim: 1, Metric: L2, Attributes: []AttributeSpec{{"show", Keyword}, {"seconds", Int}},
+		Name: "episodes", Dim: 1, Metric: L2, Attributes: []AttributeSpec{{Name: "show", Type: Keyword}, {Name: "seconds", Type: Int}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,9 +153,9 @@ func TestCreateCollectionRefusesBadConfigs(t *testing.T) {
 		{"no metric", change(func(c *CollectionConfig) { c.Metric = 0 }), "metric FIELD_REQUIRED"},
 		{"m", change(func(c *CollectionConfig) { c.M = 65 }), "m OUT_OF_RANGE"},
 		{"ef_construction", change(func(c *CollectionConfig) { c.EfConstruction = 3 }), "ef_construction OUT_OF_RANGE"},
-		{"attribute name", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{"", Int}} }), "attributes[0].name FIELD_REQUIRED"},
-		{"attribute type", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{"a", 0}} }), "attributes[0].type FIELD_REQUIRED"},
-		{"attribute twice", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{"a", Int}, {"a", Int}} }), "attributes[1].name DUPLICATE_ATTRIBUTE"},
+		{"attribute name", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "", Type: Int}} }), "attributes[0].name FIELD_REQUIRED"},
+		{"attribute type", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "a", Type: 0}} }), "attributes[0].type FIELD_REQUIRED"},
+		{"attribute twice", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "a", Type: Int}, {Name: "a", Type: Int}} }), "attributes[1].name DUPLICATE_ATTRIBUTE"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := e.CreateCollection(context.Background(), tc.cfg)

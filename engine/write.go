@@ -64,7 +64,7 @@ func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
 		}
 		it := &items[i]
 		field := fmt.Sprintf("items[%d]", i)
-		attributes := it.Attributes.sorted()
+		attributes := it.Attributes.Sorted()
 		p.id(field+".id", it.ID, c.engine.opts.Limits)
 		p.vector(field+".vector", it.Vector, c.cfg)
 		p.attributes(field+".attributes", attributes, c.schema, c.engine.opts.Limits)

@@ -24,9 +24,10 @@ const importLaw = `
 	net, net/... !< storage;
 
 	# The engine alone knows both.
-	hnsw < engine/filter, engine/rank < engine;
+	NONE < engine/attribute;
+	hnsw, engine/attribute < engine/filter, engine/rank < engine;
 	storage < engine;
-	net, net/... !< engine, engine/filter, engine/rank;
+	net, net/... !< engine, engine/attribute, engine/filter, engine/rank;
 	os, os/..., log, log/..., time !< engine/rank;
 
 	# The wire. The server knows the engine, the client knows nothing but the protocol.
