@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/server/auth"
 )
 
 // domain is the ErrorInfo.domain of every error made here.
@@ -38,6 +39,8 @@ const (
 	reasonNotServing         = "NOT_SERVING"
 	reasonDeadlineExceeded   = "DEADLINE_EXCEEDED"
 	reasonCancelled          = "CANCELLED"
+	reasonUnauthenticated    = "UNAUTHENTICATED"
+	reasonPermissionDenied   = "PERMISSION_DENIED"
 	reasonDataCorrupted      = "DATA_CORRUPTED"
 	reasonInternal           = "INTERNAL"
 )
@@ -125,6 +128,8 @@ func toStatus(err error) *status.Status {
 		busy     *engine.BusyError
 		tooLarge *responseTooLargeError
 		lowSpace *engine.LowSpaceError
+		nobody   *auth.UnauthenticatedError
+		denied   *auth.DeniedError
 	)
 	switch {
 	case errors.As(err, &bad) && len(bad.Violations) > 0:
@@ -147,6 +152,10 @@ func toStatus(err error) *status.Status {
 			map[string]string{"available_bytes": strconv.FormatUint(lowSpace.AvailBytes, 10), "low_water_bytes": strconv.FormatUint(lowSpace.LowWaterBytes, 10)})
 	case errors.As(err, &busy):
 		return build(codes.Aborted, busy.Error(), reasonAlreadyRunning, map[string]string{"operation": busy.Operation})
+	case errors.As(err, &nobody):
+		return build(codes.Unauthenticated, nobody.Error(), reasonUnauthenticated, nil)
+	case errors.As(err, &denied):
+		return build(codes.PermissionDenied, denied.Error(), reasonPermissionDenied, map[string]string{"role": denied.Role.String(), "collection": clip(denied.Collection)})
 	case errors.Is(err, engine.ErrClosed):
 		return build(codes.Unavailable, "the server is stopping", reasonNotServing, nil,
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/auth"
 )
 
 func TestToStatus(t *testing.T) {
@@ -38,6 +39,8 @@ func TestToStatus(t *testing.T) {
 		{"closed", fmt.Errorf("get: %w", engine.ErrClosed), refusal{codes.Unavailable, "NOT_SERVING", ""}},
 		{"deadline", fmt.Errorf("scan: %w", context.DeadlineExceeded), refusal{codes.DeadlineExceeded, "DEADLINE_EXCEEDED", ""}},
 		{"cancelled", context.Canceled, refusal{codes.Canceled, "CANCELLED", ""}},
+		{"nobody", &auth.UnauthenticatedError{Why: "no credential was sent"}, refusal{codes.Unauthenticated, "UNAUTHENTICATED", ""}},
+		{"denied", &auth.DeniedError{Subject: "x", Role: seguev1.Role_ROLE_READ}, refusal{codes.PermissionDenied, "PERMISSION_DENIED", ""}},
 		{"unknown", errors.New("pebble: secret path"), refusal{codes.Internal, "INTERNAL", ""}},
 		{"no violations", &engine.InvalidError{}, refusal{codes.Internal, "INTERNAL", ""}},
 		{"panic", &panicError{value: "secret"}, refusal{codes.Internal, "INTERNAL", ""}},
@@ -125,7 +128,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		reasonUnknownPath, reasonInvalidPageToken,
 		reasonCollectionNotFound, reasonItemNotFound, reasonUserNotFound, reasonCollectionExists, reasonCollectionFull,
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,
-		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted,
+		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted, reasonUnauthenticated, reasonPermissionDenied,
 	} {
 		sent[string(r)] = true
 	}

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +17,11 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/auth"
 )
 
 // Options configure a Server. The zero value of a field means its documented default.
@@ -95,6 +99,10 @@ type Server struct {
 func New(e *engine.Engine, o Options) (*Server, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	// A method that does not say who may call it keeps the server from starting.
+	if _, err := auth.NewTable(); err != nil {
 		return nil, err
 	}
 	s := &Server{health: health.NewServer(), draining: make(chan struct{})}
@@ -179,17 +187,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // services lists the services of the API, which are those that the health check knows by name.
 func services() []protoreflect.ServiceDescriptor {
 	var all []protoreflect.ServiceDescriptor
-	for _, f := range []protoreflect.FileDescriptor{
-		seguev1.File_segue_v1_retrieval_service_proto,
-		seguev1.File_segue_v1_item_service_proto,
-		seguev1.File_segue_v1_profile_service_proto,
-		seguev1.File_segue_v1_collection_service_proto,
-		seguev1.File_segue_v1_admin_service_proto,
-	} {
+	protoregistry.GlobalFiles.RangeFilesByPackage(auth.Package, func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			all = append(all, f.Services().Get(i))
 		}
-	}
+		return true
+	})
+	slices.SortFunc(all, func(a, b protoreflect.ServiceDescriptor) int { return cmp.Compare(a.FullName(), b.FullName()) })
 	return all
 }
 

@@ -31,7 +31,9 @@ const importLaw = `
 	os, os/..., log, log/..., time !< engine/rank;
 
 	# The wire. The server knows the engine, the client knows nothing but the protocol.
-	NONE < proto/segue/v1 < server, client;
+	# Who may call, admission and numbers know calls, not collections' contents.
+	NONE < proto/segue/v1 < server/auth < server;
+	proto/segue/v1 < client;
 	engine < server;
 	hnsw, storage, internal/quantize, internal/distance !< server;
 
@@ -51,7 +53,7 @@ const importLaw = `
 	# Dependencies, each confined to where its vocabulary belongs.
 	google.golang.org/grpc/..., google.golang.org/genproto/...
 		only server, client, loadtest, proto/..., cmd/segue;
-	google.golang.org/protobuf/...    only server, client, loadtest, proto/..., cmd/segue;
+	google.golang.org/protobuf/...    only server, server/auth, client, loadtest, proto/..., cmd/segue;
 	github.com/cockroachdb/pebble/... only storage;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;

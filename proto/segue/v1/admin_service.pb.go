@@ -521,7 +521,7 @@ var File_segue_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1csegue/v1/admin_service.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n" +
+	"\x1csegue/v1/admin_service.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16segue/v1/options.proto\"\xc1\x01\n" +
 	"\bSnapshot\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -570,11 +570,14 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\brevision\x18\n" +
 	" \x01(\x03R\brevision\x12+\n" +
 	"\x11snapshot_revision\x18\v \x01(\x03R\x10snapshotRevision\x12$\n" +
-	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount2\xa0\x02\n" +
-	"\fAdminService\x12S\n" +
-	"\x0eCreateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\x12U\n" +
-	"\rListSnapshots\x12\x1e.segue.v1.ListSnapshotsRequest\x1a\x1f.segue.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x12d\n" +
-	"\x12GetIndexStatistics\x12#.segue.v1.GetIndexStatisticsRequest\x1a$.segue.v1.GetIndexStatisticsResponse\"\x03\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount2\xde\x02\n" +
+	"\fAdminService\x12i\n" +
+	"\x0eCreateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\"\x14\x8a\xe7\x18\x10\b\x03\x12\n" +
+	"collection\x18\x01\x12i\n" +
+	"\rListSnapshots\x12\x1e.segue.v1.ListSnapshotsRequest\x1a\x1f.segue.v1.ListSnapshotsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x01\x90\x02\x01\x12x\n" +
+	"\x12GetIndexStatistics\x12#.segue.v1.GetIndexStatisticsRequest\x1a$.segue.v1.GetIndexStatisticsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x01\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_admin_service_proto_rawDescOnce sync.Once
@@ -623,6 +626,7 @@ func file_segue_v1_admin_service_proto_init() {
 	if File_segue_v1_admin_service_proto != nil {
 		return
 	}
+	file_segue_v1_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

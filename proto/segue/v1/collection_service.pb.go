@@ -404,7 +404,7 @@ var File_segue_v1_collection_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_collection_service_proto_rawDesc = "" +
 	"\n" +
-	"!segue/v1/collection_service.proto\x12\bsegue.v1\x1a\x19segue/v1/collection.proto\"O\n" +
+	"!segue/v1/collection_service.proto\x12\bsegue.v1\x1a\x19segue/v1/collection.proto\x1a\x16segue/v1/options.proto\"O\n" +
 	"\x17CreateCollectionRequest\x124\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\v2\x14.segue.v1.CollectionR\n" +
@@ -428,12 +428,14 @@ const file_segue_v1_collection_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
 	"\x17DeleteCollectionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1a\n" +
-	"\x18DeleteCollectionResponse2\x82\x03\n" +
-	"\x11CollectionService\x12Y\n" +
-	"\x10CreateCollection\x12!.segue.v1.CreateCollectionRequest\x1a\".segue.v1.CreateCollectionResponse\x12U\n" +
-	"\rGetCollection\x12\x1e.segue.v1.GetCollectionRequest\x1a\x1f.segue.v1.GetCollectionResponse\"\x03\x90\x02\x01\x12[\n" +
-	"\x0fListCollections\x12 .segue.v1.ListCollectionsRequest\x1a!.segue.v1.ListCollectionsResponse\"\x03\x90\x02\x01\x12^\n" +
-	"\x10DeleteCollection\x12!.segue.v1.DeleteCollectionRequest\x1a\".segue.v1.DeleteCollectionResponse\"\x03\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x18DeleteCollectionResponse2\xc1\x03\n" +
+	"\x11CollectionService\x12t\n" +
+	"\x10CreateCollection\x12!.segue.v1.CreateCollectionRequest\x1a\".segue.v1.CreateCollectionResponse\"\x19\x8a\xe7\x18\x15\b\x03\x12\x0fcollection.name\x18\x01\x12c\n" +
+	"\rGetCollection\x12\x1e.segue.v1.GetCollectionRequest\x1a\x1f.segue.v1.GetCollectionResponse\"\x11\x8a\xe7\x18\n" +
+	"\b\x01\x12\x04name\x18\x01\x90\x02\x01\x12c\n" +
+	"\x0fListCollections\x12 .segue.v1.ListCollectionsRequest\x1a!.segue.v1.ListCollectionsResponse\"\v\x8a\xe7\x18\x04\b\x01\x18\x01\x90\x02\x01\x12l\n" +
+	"\x10DeleteCollection\x12!.segue.v1.DeleteCollectionRequest\x1a\".segue.v1.DeleteCollectionResponse\"\x11\x8a\xe7\x18\n" +
+	"\b\x03\x12\x04name\x18\x01\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_collection_service_proto_rawDescOnce sync.Once
@@ -485,6 +487,7 @@ func file_segue_v1_collection_service_proto_init() {
 		return
 	}
 	file_segue_v1_collection_proto_init()
+	file_segue_v1_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -93,6 +93,11 @@ const (
 	ErrorReason_ERROR_REASON_DATA_CORRUPTED ErrorReason = 60
 	// INTERNAL: a fault of the server. The server's log has the details.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 61
+	// UNAUTHENTICATED: no credential that this server accepts: none was sent, or it is unknown, expired, or not meant for
+	// this server.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 70
+	// PERMISSION_DENIED: the caller is known and may not do this: the role is missing, or not granted for this collection.
+	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 71
 )
 
 // Enum value maps for ErrorReason.
@@ -125,6 +130,8 @@ var (
 		53: "ERROR_REASON_CANCELLED",
 		60: "ERROR_REASON_DATA_CORRUPTED",
 		61: "ERROR_REASON_INTERNAL",
+		70: "ERROR_REASON_UNAUTHENTICATED",
+		71: "ERROR_REASON_PERMISSION_DENIED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -154,6 +161,8 @@ var (
 		"ERROR_REASON_CANCELLED":                 53,
 		"ERROR_REASON_DATA_CORRUPTED":            60,
 		"ERROR_REASON_INTERNAL":                  61,
+		"ERROR_REASON_UNAUTHENTICATED":           70,
+		"ERROR_REASON_PERMISSION_DENIED":         71,
 	}
 )
 
@@ -188,7 +197,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xa1\a\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xe7\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -217,7 +226,9 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +
 	"\x16ERROR_REASON_CANCELLED\x105\x12\x1f\n" +
 	"\x1bERROR_REASON_DATA_CORRUPTED\x10<\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10=B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x15ERROR_REASON_INTERNAL\x10=\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10F\x12\"\n" +
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10GB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_error_proto_rawDescOnce sync.Once

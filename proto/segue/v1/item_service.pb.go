@@ -799,7 +799,7 @@ var File_segue_v1_item_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a\x13segue/v1/item.proto\"W\n" +
+	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\"W\n" +
 	"\x11UpsertItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -858,17 +858,24 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x18BatchDeleteItemsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
 	"\vmissing_ids\x18\x02 \x03(\tR\n" +
-	"missingIds2\xd0\x04\n" +
-	"\vItemService\x12L\n" +
+	"missingIds2\xdc\x05\n" +
+	"\vItemService\x12`\n" +
 	"\n" +
-	"UpsertItem\x12\x1b.segue.v1.UpsertItemRequest\x1a\x1c.segue.v1.UpsertItemResponse\"\x03\x90\x02\x02\x12^\n" +
-	"\x10BatchUpsertItems\x12!.segue.v1.BatchUpsertItemsRequest\x1a\".segue.v1.BatchUpsertItemsResponse\"\x03\x90\x02\x02\x12C\n" +
-	"\aGetItem\x12\x18.segue.v1.GetItemRequest\x1a\x19.segue.v1.GetItemResponse\"\x03\x90\x02\x01\x12U\n" +
-	"\rBatchGetItems\x12\x1e.segue.v1.BatchGetItemsRequest\x1a\x1f.segue.v1.BatchGetItemsResponse\"\x03\x90\x02\x01\x12I\n" +
-	"\tListItems\x12\x1a.segue.v1.ListItemsRequest\x1a\x1b.segue.v1.ListItemsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"UpsertItem\x12\x1b.segue.v1.UpsertItemRequest\x1a\x1c.segue.v1.UpsertItemResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12r\n" +
+	"\x10BatchUpsertItems\x12!.segue.v1.BatchUpsertItemsRequest\x1a\".segue.v1.BatchUpsertItemsResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12W\n" +
+	"\aGetItem\x12\x18.segue.v1.GetItemRequest\x1a\x19.segue.v1.GetItemResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x02\x90\x02\x01\x12i\n" +
+	"\rBatchGetItems\x12\x1e.segue.v1.BatchGetItemsRequest\x1a\x1f.segue.v1.BatchGetItemsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x03\x90\x02\x01\x12]\n" +
+	"\tListItems\x12\x1a.segue.v1.ListItemsRequest\x1a\x1b.segue.v1.ListItemsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x03\x90\x02\x01\x12`\n" +
 	"\n" +
-	"DeleteItem\x12\x1b.segue.v1.DeleteItemRequest\x1a\x1c.segue.v1.DeleteItemResponse\"\x03\x90\x02\x02\x12^\n" +
-	"\x10BatchDeleteItems\x12!.segue.v1.BatchDeleteItemsRequest\x1a\".segue.v1.BatchDeleteItemsResponse\"\x03\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"DeleteItem\x12\x1b.segue.v1.DeleteItemRequest\x1a\x1c.segue.v1.DeleteItemResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12r\n" +
+	"\x10BatchDeleteItems\x12!.segue.v1.BatchDeleteItemsRequest\x1a\".segue.v1.BatchDeleteItemsResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_item_service_proto_rawDescOnce sync.Once
@@ -933,6 +940,7 @@ func file_segue_v1_item_service_proto_init() {
 		return
 	}
 	file_segue_v1_item_proto_init()
+	file_segue_v1_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

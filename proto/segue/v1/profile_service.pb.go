@@ -429,7 +429,7 @@ var File_segue_v1_profile_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/profile.proto\"c\n" +
+	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\"c\n" +
 	"\x14UpsertProfileRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -457,13 +457,17 @@ const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"collection\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"3\n" +
 	"\x15DeleteProfileResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision2\xf5\x02\n" +
-	"\x0eProfileService\x12U\n" +
-	"\rUpsertProfile\x12\x1e.segue.v1.UpsertProfileRequest\x1a\x1f.segue.v1.UpsertProfileResponse\"\x03\x90\x02\x02\x12g\n" +
-	"\x13BatchUpsertProfiles\x12$.segue.v1.BatchUpsertProfilesRequest\x1a%.segue.v1.BatchUpsertProfilesResponse\"\x03\x90\x02\x02\x12L\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision2\xc5\x03\n" +
+	"\x0eProfileService\x12i\n" +
+	"\rUpsertProfile\x12\x1e.segue.v1.UpsertProfileRequest\x1a\x1f.segue.v1.UpsertProfileResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12{\n" +
+	"\x13BatchUpsertProfiles\x12$.segue.v1.BatchUpsertProfilesRequest\x1a%.segue.v1.BatchUpsertProfilesResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12`\n" +
 	"\n" +
-	"GetProfile\x12\x1b.segue.v1.GetProfileRequest\x1a\x1c.segue.v1.GetProfileResponse\"\x03\x90\x02\x01\x12U\n" +
-	"\rDeleteProfile\x12\x1e.segue.v1.DeleteProfileRequest\x1a\x1f.segue.v1.DeleteProfileResponse\"\x03\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"GetProfile\x12\x1b.segue.v1.GetProfileRequest\x1a\x1c.segue.v1.GetProfileResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x02\x90\x02\x01\x12i\n" +
+	"\rDeleteProfile\x12\x1e.segue.v1.DeleteProfileRequest\x1a\x1f.segue.v1.DeleteProfileResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_profile_service_proto_rawDescOnce sync.Once
@@ -513,6 +517,7 @@ func file_segue_v1_profile_service_proto_init() {
 	if File_segue_v1_profile_service_proto != nil {
 		return
 	}
+	file_segue_v1_options_proto_init()
 	file_segue_v1_profile_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -663,7 +663,7 @@ var File_segue_v1_retrieval_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\n" +
-	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/vector.proto\"\xc9\x02\n" +
+	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x15segue/v1/vector.proto\"\xc9\x02\n" +
 	"\x17NearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -715,9 +715,10 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\fCompleteness\x12\x1c\n" +
 	"\x18COMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15COMPLETENESS_COMPLETE\x10\x01\x12\x1a\n" +
-	"\x16COMPLETENESS_EXHAUSTED\x10\x022r\n" +
-	"\x10RetrievalService\x12^\n" +
-	"\x10NearestNeighbors\x12!.segue.v1.NearestNeighborsRequest\x1a\".segue.v1.NearestNeighborsResponse\"\x03\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x16COMPLETENESS_EXHAUSTED\x10\x022\x86\x01\n" +
+	"\x10RetrievalService\x12r\n" +
+	"\x10NearestNeighbors\x12!.segue.v1.NearestNeighborsRequest\x1a\".segue.v1.NearestNeighborsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x02\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_retrieval_service_proto_rawDescOnce sync.Once
@@ -774,6 +775,7 @@ func file_segue_v1_retrieval_service_proto_init() {
 		return
 	}
 	file_segue_v1_attribute_proto_init()
+	file_segue_v1_options_proto_init()
 	file_segue_v1_vector_proto_init()
 	file_segue_v1_retrieval_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*Query_Vector)(nil),

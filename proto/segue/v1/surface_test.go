@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	_ "github.com/segue-ann/segue/proto/segue/v1"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/surface.txt")
@@ -66,13 +67,41 @@ func writeService(b *strings.Builder, s protoreflect.ServiceDescriptor) {
 	fmt.Fprintf(b, "  service %s\n", s.Name())
 	for i := range s.Methods().Len() {
 		m := s.Methods().Get(i)
-		fmt.Fprintf(b, "    %s(%s) %s  %s\n", m.Name(), m.Input().Name(), m.Output().Name(), idempotency(m))
+		a := access(m)
+		fmt.Fprintf(b, "    %s(%s) %s  %s  %s(%s) %s\n", m.Name(), m.Input().Name(), m.Output().Name(), idempotency(m),
+			a.GetRole(), a.GetCollection(), a.GetPriority())
 	}
 }
 
 func idempotency(m protoreflect.MethodDescriptor) descriptorpb.MethodOptions_IdempotencyLevel {
 	o, _ := m.Options().(*descriptorpb.MethodOptions) // nil, where there are none, has the default
 	return o.GetIdempotencyLevel()
+}
+
+func access(m protoreflect.MethodDescriptor) *seguev1.Access {
+	a, _ := proto.GetExtension(m.Options(), seguev1.E_Access).(*seguev1.Access)
+	return a
+}
+
+// TestMethodsSayWhoMayCallThem holds for every method: nothing can be called that nobody thought about. Where the
+// collection's path leads is checked by server/auth.
+func TestMethodsSayWhoMayCallThem(t *testing.T) {
+	for _, f := range files() {
+		for i := range f.Services().Len() {
+			methods := f.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				m := methods.Get(j)
+				a := access(m)
+				if a.GetRole() == seguev1.Role_ROLE_UNSPECIFIED || a.GetPriority() == seguev1.Priority_PRIORITY_UNSPECIFIED {
+					t.Errorf("%s declares no option (segue.v1.access) with a role and a priority", m.FullName())
+				}
+				reads := idempotency(m) == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+				if !reads && a.GetRole() == seguev1.Role_ROLE_READ {
+					t.Errorf("%s has side effects and asks for no more than ROLE_READ", m.FullName())
+				}
+			}
+		}
+	}
 }
 
 func writeMessage(b *strings.Builder, m protoreflect.MessageDescriptor) {
