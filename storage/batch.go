@@ -61,6 +61,15 @@ func (b *Batch) DeleteProfile(user string, lsn uint64) error {
 	return b.delete(kindProfile, LogDeleteProfile, "user id", user, lsn)
 }
 
+// Skip adds a log record that changes nothing. id says what it is about.
+func (b *Batch) Skip(id string, lsn uint64) error {
+	if err := b.admit(checkRow("id", id, lsn, 0, 0), lsn); err != nil {
+		return err
+	}
+	b.record(lsn, LogSkip, id)
+	return nil
+}
+
 // Len returns the number of mutations, Bytes their encoded size.
 func (b *Batch) Len() int {
 	if b.first == 0 {

@@ -69,10 +69,12 @@ func (c *checker) readLog(id releaseID) *releaseCheck {
 			return
 		}
 		op := logOp{lsn: rec.LSN, deleted: rec.Kind == LogDeleteItem || rec.Kind == LogDeleteProfile}
-		if rec.Kind == LogPutItem || rec.Kind == LogDeleteItem {
+		switch rec.Kind {
+		case LogPutItem, LogDeleteItem:
 			r.items[rec.ID] = op
-		} else {
+		case LogPutProfile, LogDeleteProfile:
 			r.profiles[rec.ID] = op
+		case LogSkip:
 		}
 	})
 	return r

@@ -117,7 +117,7 @@ func (c *Collection) rows(kind byte, after string, limit int, step func(key, val
 	}
 }
 
-// DiskBytes estimates how much disk the release's rows take: items, profiles, log and snapshots. Rows still
+// DiskBytes estimates how much disk the release's rows take: items, profiles, log, snapshots, and what is kept of its import. Rows still
 // in memtables are not counted.
 func (c *Collection) DiskBytes() (uint64, error) {
 	if err := c.s.enter(); err != nil {
@@ -125,9 +125,8 @@ func (c *Collection) DiskBytes() (uint64, error) {
 	}
 	defer c.s.leave()
 	var total uint64
-	for _, kind := range []byte{kindItem, kindProfile, kindLog, kindSnapshot} {
-		start, end := keySpan(appendPrefix(nil, kind, c.id, c.release))
-		n, err := c.s.db.EstimateDiskUsage(start, end)
+	for _, span := range releaseSpans(releaseID{c.id, c.release}) {
+		n, err := c.s.db.EstimateDiskUsage(span[0], span[1])
 		if err != nil {
 			return 0, c.s.wrap(err)
 		}

@@ -13,7 +13,7 @@
 // # Vocabulary
 //
 // A collection is a number (its name lives in its catalog row) and a release a built generation of it. Every
-// row belongs to one pair of them. The log of a pair is its mutations in LSN order, dense from 1; a log record
+// row belongs to one pair of them. The log of a pair is its mutations in LSN order, dense from 1 (or from where StartLog says); a log record
 // says what happened to which id and holds no vector, since replay reads the newest row. A snapshot is one
 // generation of checksummed slabs with a header; the header is the commit point.
 //
@@ -29,6 +29,8 @@
 //	i collection release id               item row, the only copy that must be right
 //	p collection release user             profile row
 //	l collection release LSN              log record; LSN 0 holds where the trimmed log starts
+//	j collection release p                how far the import that fills the release has come
+//	j collection release r n              a row that the import refused
 //	s collection release h generation              snapshot header
 //	s collection release s generation section n fragment    part of a slab
 //	w collection release generation    mark: slabs of this generation may exist, its header does not

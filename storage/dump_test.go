@@ -10,7 +10,7 @@ import (
 )
 
 // dumped are the releases that dump looks at.
-var dumped = []releaseID{{1, 0}, {1, 1}, {2, 0}}
+var dumped = []releaseID{{1, 0}, {1, 1}, {2, 0}, {1, 2}, {1, 3}}
 
 // dump renders everything a reader can see, one fact a line. Two stores with equal dumps answer alike.
 func dump(s *Store) (string, error) {
@@ -71,7 +71,24 @@ func dumpRelease(b *strings.Builder, c *Collection) error {
 	}); err != nil {
 		return err
 	}
-	return dumpSnapshots(b, c)
+	return errors.Join(dumpImport(b, c), dumpSnapshots(b, c))
+}
+
+func dumpImport(b *strings.Builder, c *Collection) error {
+	progress, err := c.ImportProgress()
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil {
+		fmt.Fprintf(b, " import %q\n", progress)
+	}
+	for r, err := range c.ImportRejects(0) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "  %q\n", r)
+	}
+	return nil
 }
 
 func itemLine(r ItemRow) string {
@@ -137,6 +154,19 @@ func workload(size int) []step {
 		}
 		return b.PutProfile(ProfileRow{UserID: fmt.Sprintf("user-%d", lsn%3), LSN: lsn, DType: 1, Dim: 2, Count: 2, Vectors: slabBytes(lsn, "u", 0, 16)})
 	}
+	load := func(release uint32, from, to int, reject uint64, rejects int) func(*Store) error {
+		return func(s *Store) error {
+			c := ImportChunk{Progress: []byte(fmt.Sprintf("up to %d", to)), FirstReject: reject}
+			for i := to - 1; i >= from; i-- {
+				id := fmt.Sprintf("track-%d", i)
+				c.Rows = append(c.Rows, ItemRow{ID: id, LSN: 4, DType: 1, Dim: uint32(size / 4), Vector: slabBytes(uint64(to), id, 0, size)})
+			}
+			for i := range rejects {
+				c.Rejects = append(c.Rejects, []byte(fmt.Sprintf("reject %d", i)))
+			}
+			return s.Collection(1, release).Import(c)
+		}
+	}
 	catalog := func(id uint32, config string) func(*Store) error {
 		return func(s *Store) error {
 			return s.PutCollection(CollectionRow{ID: id, Name: fmt.Sprint("c", id), Config: []byte(config)})
@@ -160,6 +190,13 @@ func workload(size int) []step {
 		{"trim", func(s *Store) error { return s.Collection(1, 0).TrimLog(14) }},
 		{"drop snapshot 1", func(s *Store) error { return s.Collection(1, 0).DropSnapshot(1) }},
 		{"drop collection 2", func(s *Store) error { return s.DropCollection(2) }},
+		{"start release 2", func(s *Store) error { return s.Collection(1, 2).StartLog(5) }},
+		{"import", load(2, 0, 5, 0, 2)},
+		{"import more", load(2, 3, 9, 2, 1)},
+		{"items over the import", commit(1, 2, 5, put, 2)},
+		{"skipped", commit(1, 2, 7, func(b *Batch, lsn uint64) error { return b.Skip("job", lsn) }, 1)},
+		{"import into release 3", load(3, 0, 2, 0, 0)},
+		{"drop release 3", func(s *Store) error { return s.DropRelease(1, 3) }},
 		{"last items", commit(1, 0, 19, put, 2)},
 	}
 }

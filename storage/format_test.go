@@ -46,6 +46,15 @@ func TestNewerRowsAreRefused(t *testing.T) {
 		{"log head", logKey(1, 0, 0), -1, func(s *Store) error { _, err := s.Collection(1, 0).LastLSN(); return err }},
 		{"catalog", collectionKey(1), 5, func(s *Store) error { _, err := s.Collections(); return err }},
 		{"counter", []byte(collectionsKey), -1, func(s *Store) error { _, err := s.NextCollectionID(); return err }},
+		{"import progress", progressKey(1, 2), -1, func(s *Store) error { _, err := s.Collection(1, 2).ImportProgress(); return err }},
+		{"import reject", rejectKey(1, 2, 1), -1, func(s *Store) error {
+			for _, err := range s.Collection(1, 2).ImportRejects(0) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
 		{"header", header, 6, func(s *Store) error { _, err := s.Collection(1, 0).OpenSnapshot(2); return err }},
 		{"header in the list", header, 35, func(s *Store) error {
 			infos, err := s.Collection(1, 0).Snapshots()
@@ -109,10 +118,10 @@ func TestStoreFormatDecidesWhoOpens(t *testing.T) {
 		row  []byte
 		want string
 	}{
-		{encodeFormatRow(1, 1), ""},
+		{encodeFormatRow(FormatVersion, FormatVersion), ""},
 		{encodeFormatRow(7, 1), ""},
 		{append(encodeFormatRow(7, 1), "appended"...), "checksum"}, // not resealed below
-		{encodeFormatRow(7, 2), "unsupported format version 7, this program reads up to 1"},
+		{encodeFormatRow(7, 3), "unsupported format version 7, this program reads up to 2"},
 		{encodeFormatRow(2, 3), "impossible versions"},
 		{encodeFormatRow(0, 0), "impossible versions"},
 		{[]byte("short"), "checksum"},

@@ -169,7 +169,8 @@ func FuzzSlab(f *testing.F) {
 
 func FuzzKey(f *testing.F) {
 	for _, k := range [][]byte{[]byte(formatKey), collectionKey(1), rowKey(kindItem, 1, 2, "x"), logKey(1, 2, 3), pendingKey(1, 2, 3),
-		snapshotKey(1, 2, snapshotHeader, 3), fragmentKey(slabKey(1, 2, 3, "s", 4), 5)} {
+		snapshotKey(1, 2, snapshotHeader, 3), fragmentKey(slabKey(1, 2, 3, "s", 4), 5),
+		progressKey(1, 2), rejectKey(1, 2, 3)} {
 		f.Add(k)
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {
@@ -188,6 +189,11 @@ func FuzzKey(f *testing.F) {
 			again = rowKey(k.kind, k.collection, k.release, string(k.id))
 		case kindLog:
 			again = logKey(k.collection, k.release, k.lsn)
+		case kindImport:
+			again = progressKey(k.collection, k.release)
+			if k.sub == importReject {
+				again = rejectKey(k.collection, k.release, k.reject)
+			}
 		case kindPending:
 			again = pendingKey(k.collection, k.release, k.gen)
 		case kindSnapshot:

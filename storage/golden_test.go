@@ -100,21 +100,65 @@ func (quiet) Fatalf(f string, a ...interface{}) { panic(fmt.Sprintf(f, a...)) }
 func TestGoldenStore(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem(), Options{})
 	dumps := runWorkload(t, s, workload(24))
-	rows := golden(t, "store-v1.rows", rowsText(t, s))
-	want := golden(t, "store-v1.dump", dumps[len(dumps)-1])
+	golden(t, "store-v2.rows", rowsText(t, s))
+	golden(t, "store-v2.dump", dumps[len(dumps)-1])
+	for _, format := range []string{"v1", "v2"} {
+		want, err := os.ReadFile(filepath.Join("testdata", "store-"+format+".dump"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := os.ReadFile(filepath.Join("testdata", "store-"+format+".rows"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fsys := vfs.NewMem()
+		loadRows(t, fsys, string(rows))
+		for _, readOnly := range []bool{true, false} {
+			old := mustOpen(t, fsys, Options{ReadOnly: readOnly})
+			got, err := dump(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Releases that the format did not have yet are empty.
+			if at := strings.Index(got, "release 1/2"); format == "v1" {
+				got = got[:at]
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("%s: %s", format, diff)
+			}
+			if !readOnly {
+				if err := writeThreeAfter(old, 20); err != nil {
+					t.Errorf("a store of format %s cannot be written: %v", format, err)
+				}
+			}
+			mustClose(t, old)
+		}
+	}
+}
 
+// A store that was opened for writing is of this format from then on, whatever it was: an older program, which
+// would not see its releases, refuses it.
+func TestOpenUpgradesTheFormat(t *testing.T) {
 	fsys := vfs.NewMem()
-	loadRows(t, fsys, rows)
-	old := mustOpen(t, fsys, Options{})
-	got, err := dump(old)
-	if err != nil {
+	s := mustOpen(t, fsys, Options{})
+	if err := s.db.Set([]byte(formatKey), encodeFormatRow(1, 1), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if err := writeThreeAfter(old, 20); err != nil {
-		t.Errorf("an old store cannot be written: %v", err)
+	mustClose(t, s)
+	for _, tc := range []struct {
+		readOnly bool
+		want     uint32
+	}{{true, 1}, {false, FormatVersion}, {true, FormatVersion}} {
+		s := mustOpen(t, fsys, Options{ReadOnly: tc.readOnly})
+		v, done, err := s.get([]byte(formatKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version, oldest, err := decodeFormatRow(v); version != tc.want || oldest != tc.want || err != nil {
+			t.Errorf("read-only %v: format %d, oldest reader %d, %v; want %d", tc.readOnly, version, oldest, err, tc.want)
+		}
+		done()
+		mustClose(t, s)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Kinds: the first byte of every key. 'a' (aliases) and 'j' (import jobs) are reserved.
+// Kinds: the first byte of every key. 'a' (aliases) is reserved.
 const (
 	kindMeta       = 'm'
 	kindCollection = 'c'
@@ -16,6 +16,7 @@ const (
 	kindLog        = 'l'
 	kindSnapshot   = 's'
 	kindPending    = 'w'
+	kindImport     = 'j'
 )
 
 // Sub-kinds of snapshot keys, before the generation: the headers of a release are a range of their own, so
@@ -23,6 +24,12 @@ const (
 const (
 	snapshotHeader = 'h'
 	snapshotSlab   = 's'
+)
+
+// Sub-kinds of import keys.
+const (
+	importProgress = 'p'
+	importReject   = 'r'
 )
 
 const (
@@ -73,6 +80,17 @@ func pendingKey(collection, release uint32, gen uint64) []byte {
 	return binary.BigEndian.AppendUint64(k, gen)
 }
 
+// progressKey is the key of how far the import that fills a release has come.
+func progressKey(collection, release uint32) []byte {
+	return append(appendPrefix(make([]byte, 0, prefixLen+1), kindImport, collection, release), importProgress)
+}
+
+// rejectKey is the key of the n-th row that an import refused, from 0.
+func rejectKey(collection, release uint32, n uint64) []byte {
+	k := append(appendPrefix(make([]byte, 0, prefixLen+1+8), kindImport, collection, release), importReject)
+	return binary.BigEndian.AppendUint64(k, n)
+}
+
 // snapshotKey is the key of a header, or the prefix of the slabs of one generation.
 func snapshotKey(collection, release uint32, sub byte, gen uint64) []byte {
 	k := appendPrefix(make([]byte, 0, prefixLen+1+8), kindSnapshot, collection, release)
@@ -106,11 +124,26 @@ func keySpan(prefix []byte) (start, end []byte) {
 	return prefix, nil
 }
 
+// releaseKinds are the kinds whose keys go on with collection and release.
+func releaseKinds() []byte {
+	return []byte{kindItem, kindImport, kindLog, kindProfile, kindSnapshot, kindPending}
+}
+
+// releaseSpans returns the ranges of every row of one release.
+func releaseSpans(id releaseID) [][2][]byte {
+	var spans [][2][]byte
+	for _, kind := range releaseKinds() {
+		start, end := keySpan(appendPrefix(nil, kind, id.collection, id.release))
+		spans = append(spans, [2][]byte{start, end})
+	}
+	return spans
+}
+
 // collectionSpans returns the ranges of every row of one collection over all its releases; its catalog row is
 // not among them.
 func collectionSpans(id uint32) [][2][]byte {
 	var spans [][2][]byte
-	for _, kind := range []byte{kindItem, kindLog, kindProfile, kindSnapshot, kindPending} {
+	for _, kind := range releaseKinds() {
 		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
 		spans = append(spans, [2][]byte{start, end})
 	}
@@ -124,7 +157,8 @@ type parsedKey struct {
 	id                  []byte // item, profile
 	lsn                 uint64 // log
 	gen                 uint64 // snapshot, pending
-	sub                 byte   // snapshot: header or slab
+	sub                 byte   // snapshot: header or slab; import: progress or reject
+	reject              uint64 // import: number of the reject
 	section             []byte // slab
 	slab                uint32 // slab
 	fragment            int    // slab: its fragment, or -1 for the key of the slab itself
@@ -171,6 +205,16 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 		}
 		k.gen = binary.BigEndian.Uint64(rest)
 		return k, true
+	case kindImport:
+		if len(rest) == 0 {
+			return k, false
+		}
+		k.sub = rest[0]
+		if k.sub == importReject && len(rest) == 9 {
+			k.reject = binary.BigEndian.Uint64(rest[1:])
+			return k, true
+		}
+		return k, k.sub == importProgress && len(rest) == 1
 	case kindSnapshot:
 		return parseSnapshotKey(k, rest)
 	}
@@ -219,6 +263,11 @@ func formatKeyForPeople(key []byte) string {
 		return fmt.Sprintf("l/%d/%d/%d", k.collection, k.release, k.lsn)
 	case kindPending:
 		return fmt.Sprintf("w/%d/%d/%d", k.collection, k.release, k.gen)
+	case kindImport:
+		if k.sub == importProgress {
+			return fmt.Sprintf("j/%d/%d/p", k.collection, k.release)
+		}
+		return fmt.Sprintf("j/%d/%d/r/%d", k.collection, k.release, k.reject)
 	case kindSnapshot:
 		if k.sub == snapshotHeader {
 			return fmt.Sprintf("s/%d/%d/h/%d", k.collection, k.release, k.gen)

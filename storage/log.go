@@ -33,12 +33,12 @@ func (s *Store) state(id releaseID) *logState {
 	return st
 }
 
-// forgetStates resets the log positions of a dropped collection.
-func (s *Store) forgetStates(collection uint32) {
+// forgetStates resets the log positions that drop says were dropped.
+func (s *Store) forgetStates(drop func(releaseID) bool) {
 	s.statesMu.Lock()
 	defer s.statesMu.Unlock()
 	for id, st := range s.states {
-		if id.collection == collection {
+		if drop(id) {
 			st.mu.Lock()
 			st.loaded = false
 			st.mu.Unlock()
@@ -111,6 +111,38 @@ func (c *Collection) logTail(first uint64) (last uint64, err error) {
 		err = c.s.wrapAt(cerr, start)
 	}
 	return last, err
+}
+
+// StartLog makes first the LSN that the first mutation of this release will have: a release that is filled beside
+// the one that serves continues its LSNs. It is durable when it returns. It does nothing to a log that starts
+// there already; one that starts elsewhere, or holds records, is refused with *LSNError.
+func (c *Collection) StartLog(first uint64) error {
+	if err := c.s.enterWrite(); err != nil {
+		return err
+	}
+	defer c.s.leave()
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	if err := c.loadLocked(); err != nil {
+		return err
+	}
+	if c.state.first == first {
+		return nil
+	}
+	if c.state.first != 1 || c.state.last != 0 || first == 0 {
+		return &LSNError{Collection: c.id, Release: c.release, Want: c.state.last + 1, Got: first}
+	}
+	b := c.s.db.NewBatch()
+	defer b.Close()
+	head := logKey(c.id, c.release, logHeadLSN)
+	if err := b.Set(head, encodeLogHead(head, first), nil); err != nil {
+		return err
+	}
+	if err := c.s.apply(b); err != nil {
+		return err
+	}
+	c.state.first, c.state.last = first, first-1
+	return nil
 }
 
 // LastLSN returns the LSN of the newest mutation handed to the store, 0 if there was none. It survives

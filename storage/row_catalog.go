@@ -17,9 +17,9 @@ type CollectionRow struct {
 
 const (
 	// FormatVersion is the version of the layout that this program writes.
-	FormatVersion = 1
+	FormatVersion = 2
 	// OldestReader is the oldest program version that may open a store written by this one.
-	OldestReader = 1
+	OldestReader = 2
 
 	catalogVersion     = 1
 	collectionsVersion = 1

@@ -11,6 +11,8 @@ const (
 	LogDeleteItem
 	LogPutProfile
 	LogDeleteProfile
+	// LogSkip is a mutation that does not concern this release, or none at all: it keeps the LSNs dense.
+	LogSkip
 )
 
 func (k LogKind) String() string {
@@ -23,6 +25,8 @@ func (k LogKind) String() string {
 		return "put profile"
 	case LogDeleteProfile:
 		return "delete profile"
+	case LogSkip:
+		return "skip"
 	}
 	return "unknown"
 }
@@ -56,7 +60,7 @@ func decodeLog(key, value []byte, lsn uint64) (r LogRecord, err error) {
 		return r, err
 	}
 	r.LSN, r.Kind = lsn, LogKind(value[5])
-	if r.Kind < LogPutItem || r.Kind > LogDeleteProfile {
+	if r.Kind < LogPutItem || r.Kind > LogSkip {
 		return r, &FormatError{What: "log record", Where: formatKeyForPeople(key), Reason: "unknown kind"}
 	}
 	id := value[logHeaderLen:]

@@ -46,6 +46,7 @@ func TestKeyOrder(t *testing.T) {
 			"log":     {bytes.Compare(logKey(coll[0], rel[0], num[0]), logKey(coll[1], rel[1], num[1])), then(number)},
 			"header":  {bytes.Compare(snapshotKey(coll[0], rel[0], 'h', num[0]), snapshotKey(coll[1], rel[1], 'h', num[1])), then(number)},
 			"pending": {bytes.Compare(pendingKey(coll[0], rel[0], num[0]), pendingKey(coll[1], rel[1], num[1])), then(number)},
+			"reject":  {bytes.Compare(rejectKey(coll[0], rel[0], num[0]), rejectKey(coll[1], rel[1], num[1])), then(number)},
 			"item": {bytes.Compare(rowKey('i', coll[0], rel[0], id[0]), rowKey('i', coll[1], rel[1], id[1])),
 				then(sign(id[0] < id[1], id[0] > id[1]))},
 		} {

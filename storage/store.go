@@ -50,6 +50,7 @@ type counters struct {
 	writeStalls      atomic.Uint64
 	slowDisk         atomic.Uint64
 	lowSpace         atomic.Uint64
+	imports          atomic.Uint64 // files of imports, which names them
 }
 
 // enter admits a call. On nil the caller must leave.

@@ -127,7 +127,25 @@ func (s *Store) DropCollection(id uint32) error {
 	if err := b.Delete(key, nil); err != nil {
 		return err
 	}
-	spans := collectionSpans(id)
+	return s.drop(b, collectionSpans(id), func(r releaseID) bool { return r.collection == id })
+}
+
+// DropRelease removes every row of one release, its log, snapshots and import included. It is atomic and
+// durable when it returns, and the disk space is given back soon after. Dropping what does not exist does
+// nothing. Handles of the release must not be written through meanwhile.
+func (s *Store) DropRelease(collection, release uint32) error {
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.leave()
+	b := s.db.NewBatch()
+	defer b.Close()
+	id := releaseID{collection, release}
+	return s.drop(b, releaseSpans(id), func(r releaseID) bool { return r == id })
+}
+
+// drop commits b together with the deletion of spans, and gives their disk space back.
+func (s *Store) drop(b *pebble.Batch, spans [][2][]byte, of func(releaseID) bool) error {
 	for _, span := range spans {
 		if err := b.DeleteRange(span[0], span[1], nil); err != nil {
 			return err
@@ -136,7 +154,7 @@ func (s *Store) DropCollection(id uint32) error {
 	if err := s.apply(b); err != nil {
 		return err
 	}
-	s.forgetStates(id)
+	s.forgetStates(of)
 	for _, span := range spans {
 		s.excise(span[0], span[1])
 	}

@@ -227,7 +227,22 @@ func (s *Store) checkFormat() error {
 		return &FormatError{What: "store", Where: s.dir, Found: version, Newest: FormatVersion,
 			Reason: fmt.Sprintf("the oldest program that may open it is of format %d", oldestReader)}
 	}
+	if version < FormatVersion && !s.opts.ReadOnly {
+		return s.upgradeFormat(key, version)
+	}
 	return nil
+}
+
+// upgradeFormat marks an older store as one of this format before anything of this format can be written to it.
+// Its rows stay as they are: every kind of row has its own version.
+func (s *Store) upgradeFormat(key []byte, from uint32) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(key, encodeFormatRow(FormatVersion, OldestReader), nil); err != nil {
+		return err
+	}
+	s.log.Info("storage: upgrading the store", "from", from, "to", FormatVersion)
+	return s.apply(b)
 }
 
 func (s *Store) createFormat(key []byte) error {

@@ -1,0 +1,207 @@
+package storage
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ImportChunk is a part of a bulk load: rows, and what is to be known of the load once they are there.
+type ImportChunk struct {
+	// Rows replace rows of the same id; of two with one id the later stands.
+	Rows []ItemRow
+	// Progress replaces what Collection.ImportProgress returns.
+	Progress []byte
+	// Rejects are appended to those from FirstReject on.
+	Rejects     [][]byte
+	FirstReject uint64
+}
+
+const importVersion = 1
+
+// Import makes a chunk durable, whole or not at all, past the write-ahead log and the log of the release: rows and
+// bookkeeping are written into files of Pebble's table format, which Pebble adopts in one step. It sorts c.Rows.
+//
+// It is for releases that are being filled: rows that are written through a Batch at the same time may be shadowed
+// by older imported ones. Not safe for concurrent use on one release.
+func (c *Collection) Import(chunk ImportChunk) error {
+	size := len(chunk.Progress)
+	for i := range chunk.Rows {
+		r := &chunk.Rows[i]
+		if err := checkRow("id", r.ID, r.LSN, len(r.Vector), len(r.Attributes)); err != nil {
+			return err
+		}
+		size += itemValueLen(r) + len(r.ID)
+	}
+	for _, b := range chunk.Rejects {
+		size += len(b)
+	}
+	s := c.s
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := s.checkSpace(size); err != nil {
+		return err
+	}
+	var files importFiles
+	err := c.writeImport(&files, &chunk)
+	if err == nil {
+		err = s.ingest(files.paths)
+	}
+	if err != nil {
+		return errors.Join(err, files.remove(s.fs))
+	}
+	return nil
+}
+
+// importFiles are the files of a chunk that Pebble has not adopted yet.
+type importFiles struct{ paths []string }
+
+func (f *importFiles) remove(fsys vfs.FS) error {
+	var errs []error
+	for _, p := range f.paths {
+		if err := fsys.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeImport writes the rows into one file and the bookkeeping into another: kept apart, neither spans keys of
+// anybody else, so that adopting them never has to wait for a memtable.
+func (c *Collection) writeImport(files *importFiles, chunk *ImportChunk) error {
+	slices.SortStableFunc(chunk.Rows, func(a, b ItemRow) int { return strings.Compare(a.ID, b.ID) })
+	if len(chunk.Rows) > 0 {
+		err := c.writeTable(files, func(t *sstable.Writer) error {
+			var value []byte
+			for i := range chunk.Rows {
+				r := &chunk.Rows[i]
+				if i+1 < len(chunk.Rows) && chunk.Rows[i+1].ID == r.ID {
+					continue
+				}
+				key := rowKey(kindItem, c.id, c.release, r.ID)
+				value = append(value[:0], make([]byte, itemValueLen(r))...)
+				encodeItem(key, value, r)
+				if err := t.Set(key, value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.writeTable(files, func(t *sstable.Writer) error {
+		key := progressKey(c.id, c.release)
+		if err := t.Set(key, encodeImport(key, chunk.Progress)); err != nil {
+			return err
+		}
+		for i, b := range chunk.Rejects {
+			key := rejectKey(c.id, c.release, chunk.FirstReject+uint64(i))
+			if err := t.Set(key, encodeImport(key, b)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// writeTable writes one file of rows in key order, synced when it returns.
+func (c *Collection) writeTable(files *importFiles, fill func(*sstable.Writer) error) error {
+	s := c.s
+	dir := s.fs.PathJoin(s.dir, ingestDir)
+	if err := s.fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := s.fs.PathJoin(dir, fmt.Sprintf("import-%d-%d-%d.sst", c.id, c.release, s.count.imports.Add(1)))
+	f, err := s.fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	files.paths = append(files.paths, path)
+	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: 4 << 20})
+	t := sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.tableOptions())
+	return cmp.Or(fill(t), t.Close())
+}
+
+func encodeImport(key, b []byte) []byte {
+	v := make([]byte, envelopeLen, envelopeLen+len(b))
+	v = append(v, b...)
+	sealEnvelope(key, v, importVersion)
+	return v
+}
+
+// decodeImport returns a copy of the caller's bytes.
+func decodeImport(key, value []byte) ([]byte, error) {
+	if err := openEnvelope(key, value, "import row", importVersion, envelopeLen); err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), value[envelopeLen:]...), nil
+}
+
+// ImportProgress returns what the last Import of this release set. ErrNotFound.
+func (c *Collection) ImportProgress() ([]byte, error) {
+	if err := c.s.enter(); err != nil {
+		return nil, err
+	}
+	defer c.s.leave()
+	key := progressKey(c.id, c.release)
+	value, done, err := c.s.get(key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return decodeImport(key, value)
+}
+
+// ImportRejects yields the rejects from number n on, in order. An error is yielded once, last. The caller owns the
+// bytes.
+func (c *Collection) ImportRejects(n uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if err := c.s.enter(); err != nil {
+			yield(nil, err)
+			return
+		}
+		defer c.s.leave()
+		start := rejectKey(c.id, c.release, n)
+		_, end := keySpan(start[:prefixLen+1])
+		stopped := false
+		err := c.s.scan(start, end, func(key, value []byte) (bool, error) {
+			b, err := decodeImport(key, value)
+			if err != nil {
+				return false, err
+			}
+			stopped = !yield(b, nil)
+			return !stopped, nil
+		})
+		if err != nil && !stopped {
+			yield(nil, err)
+		}
+	}
+}
+
+// checkImports verifies every import row.
+func (c *checker) checkImports() {
+	start, end := keySpan([]byte{kindImport})
+	c.scan(start, end, func(key, value []byte) {
+		k, ok := parseKey(key)
+		if !ok {
+			c.find(Fault, formatKeyForPeople(key), "malformed key")
+			return
+		}
+		c.owned(kindImport, releaseID{k.collection, k.release})
+		if _, err := decodeImport(key, value); err != nil {
+			c.report(faultOf("", err))
+		}
+	})
+}

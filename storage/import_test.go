@@ -1,0 +1,110 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A chunk is there whole after its files could not be adopted, or not at all, and leaves no file behind.
+func TestImportRefusesAndCleansUp(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := mustOpen(t, fsys, Options{})
+	defer mustClose(t, s)
+	c := s.Collection(1, 2)
+	var v *ValueError
+	for _, row := range []ItemRow{{ID: "", LSN: 1}, {ID: "a", LSN: 0}, {ID: string(make([]byte, MaxIDBytes+1)), LSN: 1}} {
+		if err := c.Import(ImportChunk{Rows: []ItemRow{{ID: "good", LSN: 1}, row}}); !errors.As(err, &v) {
+			t.Errorf("row %.10q at LSN %d: %v", row.ID, row.LSN, err)
+		}
+	}
+	if _, err := c.Item("good"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	if err := c.Import(ImportChunk{Rows: []ItemRow{{ID: "good", LSN: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fsys.List(fsys.PathJoin(testDir, ingestDir))
+	if err != nil || len(names) != 0 {
+		t.Errorf("left behind: %q, %v", names, err)
+	}
+}
+
+// Of two rows with one id the later stands, within a chunk and over chunks; rejects are numbered through.
+func TestImportReplaces(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem(), Options{})
+	defer mustClose(t, s)
+	c := s.Collection(1, 2)
+	row := func(id string, b byte) ItemRow { return ItemRow{ID: id, LSN: 1, Vector: []byte{b}} }
+	if err := errors.Join(
+		c.Import(ImportChunk{Rows: []ItemRow{row("b", 1), row("a", 2), row("b", 3)}, Progress: []byte("1"), Rejects: [][]byte{{0}, {1}}}),
+		c.Import(ImportChunk{Rows: []ItemRow{row("a", 4), row("c", 5)}, Progress: []byte("2"), Rejects: [][]byte{{2}}, FirstReject: 2}),
+		c.Import(ImportChunk{Progress: []byte("3")}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for r, err := range c.Items("", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += fmt.Sprint(r.ID, r.Vector[0], " ")
+	}
+	progress, err := c.ImportProgress()
+	if got != "a4 b3 c5 " || string(progress) != "3" || err != nil {
+		t.Errorf("items %s, progress %q, %v", got, progress, err)
+	}
+	for from := range uint64(4) {
+		next := from
+		for b, err := range c.ImportRejects(from) {
+			if err != nil || len(b) != 1 || uint64(b[0]) != next {
+				t.Errorf("from %d: reject %x, %v", from, b, err)
+			}
+			next++
+		}
+		if next != 3 && from < 3 {
+			t.Errorf("from %d: ends at %d", from, next)
+		}
+	}
+	for range c.ImportRejects(0) {
+		break // an iteration that is left does not hold the store: mustClose would hang
+	}
+}
+
+func TestStartLog(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := mustOpen(t, fsys, Options{})
+	c := s.Collection(1, 2)
+	if err := errors.Join(c.StartLog(7), c.StartLog(7)); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	s = mustOpen(t, fsys, Options{})
+	defer mustClose(t, s)
+	c = s.Collection(1, 2)
+	if last, err := c.LastLSN(); last != 6 || err != nil {
+		t.Fatal(last, err)
+	}
+	b := c.NewBatch()
+	if err := errors.Join(b.PutItem(item("a", 7)), b.Commit(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var lsn *LSNError
+	if err := c.StartLog(9); !errors.As(err, &lsn) {
+		t.Error(err)
+	}
+	// A log of its own that holds records is not moved.
+	other := s.Collection(1, 3)
+	b = other.NewBatch()
+	if err := errors.Join(b.PutItem(item("a", 1)), b.Commit(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.StartLog(9); !errors.As(err, &lsn) {
+		t.Error(err)
+	}
+	if err := errors.Join(s.DropRelease(1, 3), other.StartLog(9)); err != nil {
+		t.Error(err)
+	}
+}
