@@ -47,6 +47,14 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: ## Go benchmarks, COUNT times, for benchstat (PKG=./hnsw for some)
 	go test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
 
+PEERS := g++ libhnswlib-dev libfaiss-dev libopenblas-dev
+
+.PHONY: bench-peers
+bench-peers: ## docs/benchmarks.md: Segue, hnswlib, Faiss and coder/hnsw on the same files (Debian; ARGS="-sets tracks" for some)
+	dpkg -s $(PEERS) >/dev/null 2>&1 || $(if $(filter 0,$(shell id -u)),,sudo )apt-get install -y $(PEERS)
+	CGO_ENABLED=0 go build -o bin/benchpeers ./loadtest/peers/benchpeers
+	bin/benchpeers -out docs/benchmarks.md $(ARGS)
+
 .PHONY: demo
 demo: ## load 63,468 tracks, show neighbors, serve
 	go run ./cmd/segue demo

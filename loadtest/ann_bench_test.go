@@ -255,6 +255,42 @@ func TestMeasureErrors(t *testing.T) {
 	}
 }
 
+// TestSearchAll: it finds what a measured pass finds, in the room it is given, and counts no work.
+func TestSearchAll(t *testing.T) {
+	d := testData(t, groundtruth.L2)
+	b, err := BuildANN(context.Background(), d, ANNOptions{EfConstruction: 40, BuildThreads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured, err := b.Measure(context.Background(), 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := b.engine.Work()
+	results := make([][]uint32, testQueries)
+	for i := range results {
+		results[i] = make([]uint32, 3, testK) // what stands in it is overwritten
+	}
+	first := &results[0][0]
+	if err := b.SearchAll(context.Background(), 16, results); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.Recall(results); r != measured.Recall || len(results[0]) != testK || &results[0][0] != first {
+		t.Errorf("recall %v, measured %v, %d results", r, measured.Recall, len(results[0]))
+	}
+	if b.engine.Work() != before || b.BytesPerVector() != measured.BytesPerVector {
+		t.Errorf("counted %+v, %v bytes", b.engine.Work(), b.BytesPerVector())
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := b.SearchAll(ended, 16, results); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "query 0") {
+		t.Errorf("got %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCancel: no engine goes on when the context has ended, neither building nor searching.
 func TestCancel(t *testing.T) {
 	d := testData(t, groundtruth.L2)

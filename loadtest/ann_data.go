@@ -39,6 +39,12 @@ func (d *ANNData) Rows() int { return len(d.Base) / d.Dim }
 // NumQueries returns the number of queries.
 func (d *ANNData) NumQueries() int { return len(d.Queries) / d.Dim }
 
+// Recall returns the share of the true neighbours that results found: results[i] are the rows found for query i, at most K of
+// them. A row that is not in the base panics.
+func (d *ANNData) Recall(results [][]uint32) float64 {
+	return d.oracle.Recall(d.Queries, d.truths, results)
+}
+
 func (d *ANNData) query(i int) []float32 { return d.Queries[i*d.Dim : (i+1)*d.Dim] }
 
 // DataError says what is wrong with a data set.

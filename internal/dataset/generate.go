@@ -35,6 +35,37 @@ func Clustered(seed uint64, rows, dim, clusters int, spread float64) []float32 {
 	return out
 }
 
+// Embedded draws rows as learned embeddings lie: on clusters of unequal size, each a cloud that is thick in a few directions of
+// its own. Centres are standard normal in every value; cluster c is chosen with a probability that falls as the square root of
+// its number; a row is its centre, plus directions normal vectors of the cluster scaled by normal numbers whose deviation
+// falls from 0.6 as the square root, plus noise of deviation 0.1 in every value. Clusters touch: the variance within is about that
+// between.
+func Embedded(seed uint64, rows, dim, clusters, directions int) []float32 {
+	r := newRand(seed)
+	centres := normal(r, clusters*dim)
+	axes := normal(r, clusters*directions*dim)
+	for i := range axes {
+		axes[i] *= 0.6 / math.Sqrt(float64(1+i/dim%directions))
+	}
+	out := make([]float32, 0, rows*dim)
+	row := make([]float64, dim)
+	for range rows {
+		u := r.Float64()
+		c := int(u * u * float64(clusters))
+		copy(row, centres[c*dim:])
+		for a := range directions {
+			axis, z := axes[(c*directions+a)*dim:][:dim], r.NormFloat64()
+			for i, v := range axis {
+				row[i] += float64(z * v)
+			}
+		}
+		for _, v := range row {
+			out = append(out, float32(v+0.1*r.NormFloat64()))
+		}
+	}
+	return out
+}
+
 // Duplicates draws rows that are exact copies of distinct standard normal ones, the first of them by far the most often:
 // the number of copies falls as the cube root, so of 1,000 distinct ones the first gets a tenth of all rows.
 func Duplicates(seed uint64, rows, dim, distinct int) []float32 {

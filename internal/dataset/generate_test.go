@@ -9,6 +9,7 @@ import (
 var generators = map[string]func(seed uint64, rows, dim int) []float32{
 	"uniform":    Uniform,
 	"clustered":  func(s uint64, rows, dim int) []float32 { return Clustered(s, rows, dim, 20, 0.1) },
+	"embedded":   func(s uint64, rows, dim int) []float32 { return Embedded(s, rows, dim, 20, 3) },
 	"duplicates": func(s uint64, rows, dim int) []float32 { return Duplicates(s, rows, dim, 50) },
 	"skewed":     func(s uint64, rows, dim int) []float32 { return SkewedNorms(s, rows, dim, 20, 0.8) },
 }
@@ -50,6 +51,21 @@ func norms(data []float32, dim int) []float64 {
 	return out
 }
 
+// wideCentre returns the centre of cluster c of Embedded with seed 1.
+func wideCentre(c, dim int) []float64 {
+	return normal(newRand(1), (c+1)*dim)[c*dim:]
+}
+
+// near reports whether a row is within noise of deviation 0.1 of a centre.
+func near(row []float32, centre []float64) bool {
+	for i, v := range row {
+		if math.Abs(float64(v)-centre[i]) > 0.6 {
+			return false
+		}
+	}
+	return true
+}
+
 // TestGeneratorShapes holds each generator to what its comment says of the distribution.
 func TestGeneratorShapes(t *testing.T) {
 	const rows, dim = 20_000, 16
@@ -73,6 +89,42 @@ func TestGeneratorShapes(t *testing.T) {
 	}
 	if len(counts) > 1000 || most < rows/12 || most > rows/8 {
 		t.Errorf("duplicates: %d distinct, the commonest %d times", len(counts), most)
+	}
+
+	// 0.6^2 (1 + 1/2 + 1/3) in every value along the three directions, 0.1^2 around: 0.67 within clusters. With one cluster, that
+	// is all there is, and three directions hold nearly all of it.
+	embedded := Embedded(1, rows, dim, 1, 3)
+	var mean, second [dim]float64
+	for row := range slices.Chunk(embedded, dim) {
+		for i, v := range row {
+			mean[i] += float64(v) / rows
+		}
+	}
+	for row := range slices.Chunk(embedded, dim) {
+		for i, v := range row {
+			d := float64(v) - mean[i]
+			second[i] += d * d / rows
+		}
+	}
+	var variance float64
+	for _, v := range second {
+		variance += v / dim
+	}
+	if variance < 0.3 || variance > 1.2 {
+		t.Errorf("embedded: variance %v of a value within a cluster, want about 0.67", variance)
+	}
+	// Of 100 clusters the first quarter of numbers has half of the rows: the square of a uniform number is below 1/4 for half.
+	first100 := 0
+	wide := Embedded(1, rows, dim, 100, 0)
+	for row := range slices.Chunk(wide, dim) {
+		for c := range 25 {
+			if near(row, wideCentre(c, dim)) {
+				first100++
+			}
+		}
+	}
+	if first100 < rows*48/100 || first100 > rows*52/100 {
+		t.Errorf("embedded: %d of %d rows in the first quarter of clusters", first100, rows)
 	}
 
 	// With far clusters nearly all of the variance lies between the centres.

@@ -43,8 +43,8 @@ const importLaw = `
 	# The harness builds indexes in process, which is why it alone may go past the engine.
 	NONE < loadtest/baseline;
 	client, engine, internal/groundtruth, internal/dataset, loadtest/baseline < loadtest;
-	loadtest, examples/demo < loadtest/peers;
-	storage, internal/distance, internal/quantize !< loadtest, loadtest/peers;
+	loadtest, examples/demo < loadtest/peers < loadtest/peers/benchpeers;
+	storage, internal/distance, internal/quantize !< loadtest, loadtest/peers, loadtest/peers/benchpeers;
 
 	# The command puts it together.
 	server, loadtest, examples/demo < cmd/segue;
