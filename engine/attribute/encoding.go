@@ -106,41 +106,53 @@ type Raw struct {
 	bytes []byte // well-formed; aliases the encoded set
 }
 
-// All yields the attributes of an encoded set in ascending order of name. Names and values alias src. It ends early where
-// src is malformed, which a set that was read through Decode or the store's checksums is not.
+// Reader reads the attributes of an encoded set in ascending order of name. Names and values alias the set. It ends early
+// where the set is malformed, which one that was read through Decode or the store's checksums is not.
+type Reader struct {
+	d    decoder
+	left int
+}
+
+// Read returns a reader of an encoded set.
+func Read(src []byte) Reader {
+	if len(src) == 0 || src[0] != format {
+		return Reader{}
+	}
+	r := Reader{d: decoder{src: src[1:]}}
+	r.left = r.d.count(minAttribute)
+	return r
+}
+
+// Next returns the next attribute; false after the last.
+func (r *Reader) Next() (name []byte, value Raw, ok bool) {
+	if r.left == 0 {
+		return nil, Raw{}, false
+	}
+	r.left--
+	name = r.d.bytes()
+	value = r.d.raw()
+	if r.d.bad {
+		r.left = 0
+		return nil, Raw{}, false
+	}
+	return name, value, true
+}
+
+// All yields what a Reader reads.
 func All(src []byte) iter.Seq2[[]byte, Raw] {
 	return func(yield func([]byte, Raw) bool) {
-		if len(src) == 0 || src[0] != format {
-			return
-		}
-		d := decoder{src: src[1:]}
-		for range d.count(minAttribute) {
-			name := d.bytes()
-			raw := d.raw()
-			if d.bad || !yield(name, raw) {
-				return
-			}
+		r := Read(src)
+		for name, value, ok := r.Next(); ok && yield(name, value); name, value, ok = r.Next() {
 		}
 	}
 }
 
 // Lookup returns one attribute of an encoded set. Cost: one pass; it allocates nothing.
 func Lookup(src []byte, name string) (Raw, bool) {
-	if len(src) == 0 || src[0] != format {
-		return Raw{}, false
-	}
-	d := decoder{src: src[1:]}
-	for range d.count(minAttribute) {
-		n := d.bytes()
-		raw := d.raw()
-		if d.bad {
-			return Raw{}, false
-		}
+	r := Read(src)
+	for n, value, ok := r.Next(); ok && string(n) <= name; n, value, ok = r.Next() {
 		if string(n) == name {
-			return raw, true
-		}
-		if string(n) > name {
-			return Raw{}, false
+			return value, true
 		}
 	}
 	return Raw{}, false
