@@ -3,6 +3,8 @@ package hnsw
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/segue-ann/segue/internal/distance"
 )
 
 // contextHops is how many hops a search makes between two looks at its context.
@@ -145,6 +147,9 @@ func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
 // Each round expands the two best unexpanded nodes and scores their unvisited neighbours in one kernel call: the first
 // cache miss of a batch is exposed, and two hops share it. The second node may be one that the first one's neighbours
 // would have displaced; that costs a few distances and never a result.
+//
+// What a round will read is asked for before: the vectors of the first node's neighbours while the second's are gathered,
+// and the links of the next two nodes while vectors are scored, or when a neighbour turns out to be nearer than they are.
 func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqual int) error {
 	s.visited.begin(s.x.slots.Load())
 	s.pool.reset(ef, maxEqual)
@@ -160,17 +165,24 @@ func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqu
 		n := s.gather(first, level, 0)
 		s.hops++
 		if second, ok := s.pool.next(); ok {
+			s.prefetchVectors(s.ids[:n])
 			n = s.gather(second, level, n)
 			s.hops++
 		}
+		soon := s.prefetchNext(level)
 		keys := s.keys[:n]
 		s.walkKeys(s.ids[:n], keys)
 		limit := s.pool.limit()
 		for i, k := range keys {
-			if e := packEntry(k, s.ids[i]); e < limit {
-				s.pool.offer(e)
-				limit = s.pool.limit()
+			e := packEntry(k, s.ids[i])
+			if e >= limit {
+				continue
 			}
+			if e < soon {
+				distance.Prefetch(s.x.row(s.ids[i], level))
+			}
+			s.pool.offer(e)
+			limit = s.pool.limit()
 		}
 		if done != nil && s.hops >= check {
 			check = s.hops + contextHops
@@ -185,7 +197,7 @@ func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqu
 
 // gather appends the unvisited neighbours of slot to ids[:n] and returns the new n.
 func (s *Searcher) gather(slot uint32, level, n int) int {
-	row := s.x.row(slot, level)
+	row, seen := s.x.row(slot, level), s.visited
 	for i := range row {
 		v := atomic.LoadUint32(&row[i])
 		if v >= oneWay {
@@ -196,10 +208,30 @@ func (s *Searcher) gather(slot uint32, level, n int) int {
 				continue
 			}
 		}
-		if s.visited.add(v) {
-			s.ids[n] = v
-			n++
-		}
+		s.ids[n&(scoreBatch-1)] = v
+		n += seen.mark(v)
 	}
 	return n
+}
+
+// prefetchNext asks for the links of the two nodes that are next unless something nearer comes, and returns what is nearer:
+// entries below soon.
+func (s *Searcher) prefetchNext(level int) (soon uint64) {
+	first, second := s.pool.peek()
+	if first != noCandidate {
+		distance.Prefetch(s.x.row(entrySlot(first), level))
+	}
+	if second != noCandidate {
+		distance.Prefetch(s.x.row(entrySlot(second), level))
+	}
+	return second
+}
+
+// prefetchVectors asks for what walks read of the given slots.
+func (s *Searcher) prefetchVectors(slots []uint32) {
+	if s.walking != nil {
+		distance.PrefetchU7(s.walking.rows, s.walking.stride, slots)
+	} else {
+		distance.PrefetchF32(s.x.vectors, s.x.stride, slots)
+	}
 }

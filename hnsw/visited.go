@@ -25,18 +25,19 @@ func (v *visited) begin(n uint32) {
 
 // add puts slot into the set and reports whether it was new. A slot that did not exist when the search began is never
 // new: it is left to the next search.
-func (v *visited) add(slot uint32) bool {
+func (v *visited) add(slot uint32) bool { return v.mark(slot) != 0 }
+
+// mark is add for the hot loop: 1 for a new slot, else 0. Whether a neighbour is new is a coin toss to the branch
+// predictor, so no branch here depends on it, and the caller need not have one either.
+func (v *visited) mark(slot uint32) int {
 	at := int(slot >> 5)
 	if at >= len(v.words) {
-		return false
+		return 0
 	}
-	w, bit := v.words[at], uint64(1)<<(slot&31)
-	if w&^(1<<32-1) != v.epoch {
+	w := v.words[at]
+	if (w^v.epoch)>>32 != 0 {
 		w = v.epoch
 	}
-	if w&bit != 0 {
-		return false
-	}
-	v.words[at] = w | bit
-	return true
+	v.words[at] = w | 1<<(slot&31)
+	return int(^w >> (slot & 31) & 1)
 }

@@ -1,0 +1,114 @@
+package hnsw
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestPoolKeepsTheBest: after any offers, with expansions between them, the pool holds the ef least entries, next gives
+// the least that was not given yet, and peek foretells it. Sorted and heaped pools do the same.
+func TestPoolKeepsTheBest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(43, 43))
+	for range 300 {
+		ef := 1 + rng.IntN(40)
+		if rng.IntN(4) == 0 {
+			ef += sortedPool
+		}
+		var p pool
+		p.reset(ef, 0)
+		var all []uint64 // the model: everything offered, ascending
+		expanded := map[uint32]bool{}
+		for slot := range uint32(rng.IntN(3 * ef)) {
+			e := packEntry(rng.Uint32()>>rng.IntN(32), slot)
+			if len(all) >= ef && (e < p.limit()) != (e < all[ef-1]) {
+				t.Fatalf("limit %x where the last of the best is %x", p.limit(), all[ef-1])
+			}
+			p.offer(e)
+			at, _ := slices.BinarySearch(all, e)
+			all = slices.Insert(all, at, e)
+			if rng.IntN(3) > 0 {
+				continue
+			}
+			var want []uint64
+			for _, e := range all[:min(ef, len(all))] {
+				if !expanded[entrySlot(e)] {
+					want = append(want, e)
+				}
+			}
+			if !p.heaped {
+				for i, e := range want[:min(2, len(want))] {
+					first, second := p.peek()
+					if got := []uint64{first, second}[i]; got != e {
+						t.Fatalf("peek %d gives %x, want %x", i, got, e)
+					}
+				}
+			}
+			got, ok := p.next()
+			if ok != (len(want) > 0) || ok && got != entrySlot(want[0]) {
+				t.Fatalf("next gives %d, %v; want of %x", got, ok, want)
+			}
+			if ok {
+				expanded[got] = true
+			}
+		}
+		var got []uint64
+		for _, e := range p.sorted() {
+			got = append(got, e&^1)
+		}
+		if !slices.Equal(got, all[:min(ef, len(all))]) {
+			t.Fatalf("ef %d: pool %x, want %x", ef, got, all[:min(ef, len(all))])
+		}
+	}
+}
+
+func TestPoolCapsEqualKeys(t *testing.T) {
+	var p pool
+	p.reset(20, 3)
+	for slot := range uint32(50) {
+		p.offer(packEntry(slot%4, slot))
+	}
+	if n := len(p.sorted()); n != 4*3 {
+		t.Errorf("%d entries of 4 keys, at most 3 each", n)
+	}
+}
+
+func TestSearchCountsSmaller(t *testing.T) {
+	rng := rand.New(rand.NewPCG(47, 47))
+	for n := range 70 {
+		items := make([]uint64, n)
+		for i := range items {
+			items[i] = rng.Uint64() >> rng.IntN(60)
+		}
+		slices.Sort(items)
+		for _, e := range append(slices.Clone(items), 0, 1<<63, 1<<64-1, rng.Uint64()) {
+			if want, _ := slices.BinarySearch(items, e); search(items, e) != want {
+				t.Fatalf("%d of %x are below %x, want %d", search(items, e), items, e, want)
+			}
+		}
+	}
+}
+
+// TestVisitedIsASet, also where epochs begin anew and where the index has grown since the search began.
+func TestVisitedIsASet(t *testing.T) {
+	rng := rand.New(rand.NewPCG(53, 53))
+	var v visited
+	for round := range 100 {
+		if round == 50 {
+			v.epoch = 1<<64 - 1<<32
+		}
+		n := uint32(1 + rng.IntN(200))
+		v.begin(n)
+		seen := map[uint32]bool{}
+		for range 100 {
+			slot := rng.Uint32N(n)
+			if v.add(slot) == seen[slot] {
+				t.Fatalf("round %d: slot %d was seen: %v", round, slot, seen[slot])
+			}
+			seen[slot] = true
+		}
+		if v.add(uint32(32*len(v.words)) + rng.Uint32N(100)) {
+			t.Fatal("a slot beyond the set is new")
+		}
+	}
+}
