@@ -17,7 +17,7 @@ type ANNOptions struct {
 	Engine         string // segue, coder or exact; default segue
 	M              int    // default 16; segue takes 4..64
 	EfConstruction int    // default 100; segue takes 8..4096
-	BuildThreads   int    // goroutines that insert; default 2; coder uses 1
+	BuildThreads   int    // goroutines that insert; default one a processor; coder uses 1
 	Threads        int    // goroutines that search; default 1
 	Seed           uint64 // chooses levels; default 1
 }
@@ -30,7 +30,7 @@ func (o *ANNOptions) EnsureDefaults() {
 	for _, f := range []struct {
 		field *int
 		value int
-	}{{&o.M, 16}, {&o.EfConstruction, 100}, {&o.BuildThreads, 2}, {&o.Threads, 1}} {
+	}{{&o.M, 16}, {&o.EfConstruction, 100}, {&o.BuildThreads, runtime.GOMAXPROCS(0)}, {&o.Threads, 1}} {
 		if *f.field == 0 {
 			*f.field = f.value
 		}

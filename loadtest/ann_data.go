@@ -13,7 +13,7 @@ import (
 // ANNFiles names the files of one data set; see package dataset for their formats.
 type ANNFiles struct {
 	Base      string
-	Queries   string
+	Queries   string // "" to hold rows of the base out: every hundredth, or fewer so that they are no more than 1,000
 	Neighbors string // rows of base by ascending distance, one line a query; "" to compute them
 	Limit     int    // use the first Limit rows of base, all if 0; Neighbors of a limited base are computed again
 }
@@ -75,6 +75,13 @@ func LoadANNData(ctx context.Context, m groundtruth.Metric, k int, files ANNFile
 	if limited {
 		base = base[:files.Limit*dim]
 	}
+	if files.Queries == "" {
+		if files.Neighbors != "" {
+			return nil, &DataError{"neighbors", -1, "neighbours are given, but not the queries they are of"}
+		}
+		base, queries := holdOut(base, dim)
+		return NewANNData(ctx, m, k, base, queries, dim, nil)
+	}
 	queries, n, queryDim, err := dataset.ReadFloat32(files.Queries, 0)
 	if err != nil {
 		return nil, err
@@ -99,6 +106,22 @@ func LoadANNData(ctx context.Context, m groundtruth.Metric, k int, files ANNFile
 		}
 	}
 	return NewANNData(ctx, m, k, base, queries, dim, neighbors)
+}
+
+// holdOut takes rows that are evenly spread out of base.
+func holdOut(base []float32, dim int) (rest, queries []float32) {
+	const most = 1000
+	rows := len(base) / dim
+	stride := max(100, (rows+most-1)/most)
+	for row := range rows {
+		v := base[row*dim : (row+1)*dim]
+		if row%stride == stride/2 || rows <= stride/2 && row == rows-1 {
+			queries = append(queries, v...)
+		} else {
+			rest = append(rest, v...)
+		}
+	}
+	return rest, queries
 }
 
 // NewANNData checks base and queries, rows of dim values, and works out the truth on all processors, or takes it from

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,5 +167,28 @@ func TestLoadErrors(t *testing.T) {
 	cancel()
 	if _, err := LoadANNData(ctx, groundtruth.L2, 1, ANNFiles{Base: two, Queries: two}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+// TestHoldOut: every row is in one of the two, in order, and some ask whatever the number of rows.
+func TestHoldOut(t *testing.T) {
+	const dim = 2
+	for _, rows := range []int{0, 1, 2, 50, 51, 99, 100, 101, 1000, 100_000, 123_457} {
+		base := make([]float32, rows*dim)
+		for i := range base {
+			base[i] = float32(i)
+		}
+		rest, queries := holdOut(base, dim)
+		n := len(queries) / dim
+		if len(rest)+len(queries) != len(base) || n > 1000 || n > max(1, (rows+99)/100) || rows > 0 && n == 0 {
+			t.Errorf("%d rows: %d ask, %d are left", rows, n, len(rest)/dim)
+		}
+		if !slices.IsSorted(rest) || !slices.IsSorted(queries) {
+			t.Errorf("%d rows: out of order", rows)
+		}
+		all := slices.Sorted(slices.Values(slices.Concat(rest, queries)))
+		if !slices.Equal(all, base) {
+			t.Errorf("%d rows: not the rows of the base", rows)
+		}
 	}
 }

@@ -33,25 +33,27 @@ func newBenchANNCommand() *cobra.Command {
 	var b benchANN
 	b.options.EnsureDefaults()
 	c := &cobra.Command{
-		Use:   "ann --base FILE --queries FILE --metric l2|ip|cosine",
+		Use:   "ann --base FILE --metric l2|ip|cosine",
 		Short: "Build an index from files and print recall, work and time, one line per ef",
 		Long: "Build an index in this process from a file of vectors, and for every ef ask it all queries twice: once to\n" +
 			"warm up and count work, once against the clock. One line per ef is printed; with -o json, one JSON object\n" +
 			"per line.\n\n" +
-			"Files are .npy (f4, f2, u1, i4), .fvecs, .bvecs or .ivecs, each also .gz or .zst. Without --neighbors, or\n" +
-			"when --limit cuts the base, the true neighbors are computed exactly first.\n\n" +
+			"Files are .npy (f4, f2, u1, i4), .fvecs, .bvecs or .ivecs, each also .gz or .zst. Without --queries, up to\n" +
+			"1,000 rows are held out of the base and ask. Without --neighbors, or when --limit cuts the base, the true\n" +
+			"neighbors are computed exactly first.\n\n" +
 			"Recall counts ties by exact distance. qps is queries over the time the busiest thread spent in search\n" +
 			"calls. Distances and hops do not depend on the machine; times do.\n\n" +
 			"Engines: segue; exact, a scan of every row; coder, github.com/coder/hnsw v0.6.1, built on one thread with\n" +
 			"EfSearch = ef-construction and asked with EfSearch = ef.",
-		Example: "  segue bench ann --base testdata/mnist784/base_u8.npy.gz --queries testdata/mnist784/query_u8.npy.gz \\\n" +
+		Example: "  segue bench ann --base my.npy --metric cosine\n" +
+			"  segue bench ann --base testdata/mnist784/base_u8.npy.gz --queries testdata/mnist784/query_u8.npy.gz \\\n" +
 			"    --neighbors testdata/mnist784/neighbors_i32.npy.gz --metric l2 --ef 16,32,64",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd) },
 	}
 	f := c.Flags()
 	f.StringVar(&b.files.Base, "base", "", "file of the vectors to index")
-	f.StringVar(&b.files.Queries, "queries", "", "file of the query vectors")
+	f.StringVar(&b.files.Queries, "queries", "", "file of the query vectors (default: rows held out of the base)")
 	f.StringVar(&b.files.Neighbors, "neighbors", "", "file of the true neighbors: rows of base by ascending distance, one line a query")
 	f.StringVar(&b.metric, "metric", "", "l2, ip or cosine")
 	f.IntVar(&b.k, "k", 10, "neighbors to ask for")
@@ -63,7 +65,7 @@ func newBenchANNCommand() *cobra.Command {
 	f.IntVar(&b.files.Limit, "limit", 0, "index only the first N rows of base (0: all)")
 	f.StringVar(&b.options.Engine, "engine", b.options.Engine, strings.Join(loadtest.EngineNames(), ", "))
 	f.StringVarP(&b.output, "output", "o", "table", "table or json")
-	for _, name := range []string{"base", "queries", "metric"} {
+	for _, name := range []string{"base", "metric"} {
 		// Fails only for a flag that does not exist.
 		_ = c.MarkFlagRequired(name)
 	}
@@ -130,12 +132,11 @@ func (b *benchANN) run(cmd *cobra.Command) error {
 	}
 	note("%d vectors of %d values, %d queries, %s, in %.1f s", data.Rows(), data.Dim, data.NumQueries(), truth, time.Since(started).Seconds())
 
-	note("building %s", b.options.Engine)
+	note("building %s on %d threads", b.options.Engine, b.options.BuildThreads)
 	bench, err := loadtest.BuildANN(ctx, data, b.options)
 	if err != nil {
 		return err
 	}
-	note("built in %.1f s", bench.BuildTime().Seconds())
 	out := loadtest.NewANNWriter(cmd.OutOrStdout(), b.output == "json")
 	for _, ef := range b.efs {
 		r, err := bench.Measure(ctx, ef)

@@ -85,8 +85,20 @@ func TestBenchANN(t *testing.T) {
 		}
 	}
 	out, _, err := runBench("ann", "--base", base, "--queries", queries, "--metric", "l2", "--engine", "exact", "--ef", "10")
-	if lines := strings.Split(out, "\n"); err != nil || len(lines) != 3 || !strings.HasPrefix(lines[0], "engine ") {
+	if lines := strings.Split(out, "\n"); err != nil || len(lines) != 6 || !strings.HasPrefix(lines[0], "exact: 1,000 vectors of 16 values, l2") {
 		t.Errorf("table: %q, %v", out, err)
+	}
+}
+
+// TestBenchANNHoldsOut: without queries, rows of the base ask, and are not in the index.
+func TestBenchANNHoldsOut(t *testing.T) {
+	base, _ := benchFiles(t)
+	out, notes, err := runBench("ann", "--base", base, "--metric", "l2", "--engine", "exact", "--ef", "1", "-o", "json")
+	if err != nil || !strings.Contains(notes, "990 vectors of 16 values, 10 queries") || !strings.Contains(out, `"recall":1,`) {
+		t.Errorf("%s%s%v", notes, out, err)
+	}
+	if _, _, err := runBench("ann", "--base", base, "--neighbors", base, "--metric", "l2"); err == nil || !strings.Contains(err.Error(), "not the queries") {
+		t.Errorf("neighbours without queries: %v", err)
 	}
 }
 
@@ -103,7 +115,7 @@ func TestBenchANNUsage(t *testing.T) {
 			t.Errorf("%q is not in %q", part, err)
 		}
 	}
-	for _, args := range [][]string{{"ann"}, {"ann", "--base", "a.npy", "--queries", "b.npy"}, {"ann", "--ef", "x"}, {"ann", "extra"}, {}} {
+	for _, args := range [][]string{{"ann"}, {"ann", "--base", "a.npy", "--queries", "b.npy"}, {"ann", "--metric", "l2"}, {"ann", "--ef", "x"}, {"ann", "extra"}, {}} {
 		if _, _, err := runBench(args...); err == nil {
 			t.Errorf("%v taken", args)
 		}
