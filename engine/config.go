@@ -56,6 +56,13 @@ type Limits struct {
 	MaxAttributeBytes int // of one item's encoded attributes
 	MaxPage           int // items of one page
 	MaxCollections    int
+	MaxExamples       int // positive ones, and negative ones, of a query
+	MaxInterests      int // of a profile
+	MaxCandidates     int // that boosts and exploration choose from
+	MaxDiverse        int // candidates that diversity chooses from; K is at most half of it
+	MaxCrowding       int // crowding limits of a query
+	MaxBoosts         int // of a query
+	MaxQueries        int // of one call
 }
 
 // DefaultLimits are the limits where Options names none.
@@ -71,6 +78,13 @@ func DefaultLimits() Limits {
 		MaxAttributeBytes: 16 << 10,
 		MaxPage:           1_000,
 		MaxCollections:    256,
+		MaxExamples:       64,
+		MaxInterests:      16,
+		MaxCandidates:     10_000,
+		MaxDiverse:        2_000,
+		MaxCrowding:       4,
+		MaxBoosts:         8,
+		MaxQueries:        1_000,
 	}
 }
 

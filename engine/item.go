@@ -18,12 +18,12 @@ type Item struct {
 	Revision LSN
 }
 
-// Profile is a user's stored interest vector. It is never returned as a neighbor.
+// Profile is what a user likes. It is never returned as a neighbor.
 type Profile struct {
 	// UserID is 1..MaxIDBytes bytes of UTF-8.
 	UserID string
-	// Vector has length Dim and is kept as written.
-	Vector []float32
+	// Interests are 1..Limits.MaxInterests directions of taste.
+	Interests []Interest
 	// Revision is the LSN of the write that made this value. Ignored on write.
 	Revision LSN
 }

@@ -139,7 +139,7 @@ func (m *model) profile(t *rapid.T) {
 	user := drawID(t)
 	if rapid.Bool().Draw(t, "put") {
 		v := drawVector(t)
-		lsn, err := m.c.UpsertProfiles(context.Background(), []Profile{{UserID: user, Vector: v}})
+		lsn, err := m.c.UpsertProfiles(context.Background(), []Profile{{UserID: user, Interests: []Interest{{Vector: v}}}})
 		if err != nil {
 			t.Fatal(err)
 		}

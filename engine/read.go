@@ -98,11 +98,11 @@ func (r *release) profile(ctx context.Context, user string) (Profile, error) {
 	if err := r.durable(ctx, row.LSN, err); err != nil {
 		return Profile{}, notFound(err, "user", user)
 	}
-	v, err := r.decodeVector(nil, row.DType, row.Dim, row.Vectors)
+	interests, err := r.decodeInterests(&row)
 	if err != nil {
 		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(user), err)
 	}
-	return Profile{UserID: user, Vector: v, Revision: LSN(row.LSN)}, nil
+	return Profile{UserID: user, Interests: interests, Revision: LSN(row.LSN)}, nil
 }
 
 func (r *release) get(ctx context.Context, id string) (Item, error) {

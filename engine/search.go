@@ -11,9 +11,9 @@ import (
 	"github.com/segue-ann/segue/storage"
 )
 
-// Search answers one retrieval: at most K neighbors, best score first, ties by item id. The seed item of an
-// item query is never among them. Fewer than K come back only where fewer items exist (Exhausted). Errors:
-// *InvalidError, *NotFoundError of the item or user asked with, context errors. Cost: O(ef * M) distances,
+// Search answers one retrieval: at most K neighbors, best score first, ties by item id, unless the request orders them
+// otherwise. Items that the query names are not among them. Fewer than K come back only for a reason that Info names.
+// Errors: *InvalidError, *NotFoundError of the item or user asked with, context errors. Cost: O(ef * M) distances,
 // or O(items) where Exact.
 func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResult, error) {
 	if err := c.validateSearch(&req); err != nil {
@@ -28,13 +28,18 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	// Until Release no slot that this search sees is reused: slots can be translated to items.
 	s := r.index.Acquire()
 	defer s.Release()
-	vec, seed, err := r.resolve(ctx, s, req.Query)
+	aim, err := r.resolve(ctx, s, &req)
 	if err != nil {
 		return SearchResult{}, err
 	}
 	for attempt := 1; ; attempt++ {
 		result := SearchResult{Info: SearchInfo{Revision: revision}}
-		if err := r.search(ctx, s, vec, seed, &req, &result); err != nil {
+		if aim.vec != nil && len(aim.seeds) == 0 && req.plain() {
+			err = r.search(ctx, s, aim.vec, aim.seed, &req, &result)
+		} else {
+			result, err = r.searchRanked(ctx, s, aim, req, revision)
+		}
+		if err != nil {
 			return SearchResult{}, err
 		}
 		if !req.WithVectors {
@@ -50,28 +55,23 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	}
 }
 
+// plain says whether the request wants what is nearest, and nothing else: the path of search.
+func (r *SearchRequest) plain() bool {
+	return !r.IncludeSeeds && !r.HasMinScore && len(r.Crowding) == 0 && r.Dedupe == "" && !r.reranked() &&
+		!r.AllowPartial && r.PageSize == 0 && !r.Explain
+}
+
+// reranked says whether the order is another than that of the scores.
+func (r *SearchRequest) reranked() bool {
+	return r.Diversity != 0 || len(r.Boosts) > 0 || r.Temperature != 0
+}
+
 // maxVectorAttempts bounds how often a search is repeated because a neighbor was written between being found
 // and being read from the store. The last attempt gives what is there: a newer vector, or a neighbor less.
 const maxVectorAttempts = 4
 
 // noSeed is the seed slot of a query that has none.
 const noSeed = math.MaxUint32
-
-// resolve turns the query form into a vector, valid until s is released, and the slot to leave out.
-func (r *release) resolve(ctx context.Context, s *hnsw.Searcher, q Query) (vec []float32, seed uint32, err error) {
-	switch {
-	case q.ItemID != "":
-		slot, ok := r.table.slotOf(q.ItemID)
-		if !ok {
-			return nil, 0, &NotFoundError{Kind: "item", Name: clip(q.ItemID)}
-		}
-		return s.Vector(slot)[:r.cfg.Dim], slot, nil
-	case q.UserID != "":
-		p, err := r.profile(ctx, q.UserID)
-		return p.Vector, noSeed, err
-	}
-	return q.Vector, noSeed, nil
-}
 
 // overFetch is how many candidates beyond K are fetched, for the seed and for items replaced meanwhile.
 const overFetch = 4
@@ -120,9 +120,9 @@ func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, s
 		n := len(result.Neighbors)
 		switch {
 		case len(found) < fetch:
-			info.Completeness = Exhausted
+			info.Completeness, info.Shortfall = Exhausted, ShortOfItems
 			if n == req.K {
-				info.Completeness = Complete
+				info.Completeness, info.Shortfall = Complete, NoShortfall
 			}
 			return nil
 		case n < req.K:
@@ -223,38 +223,6 @@ func (r *release) addVectors(ctx context.Context, result *SearchResult) (unchang
 	}
 	result.Neighbors = kept
 	return unchanged, nil
-}
-
-func (c *Collection) validateSearch(req *SearchRequest) error {
-	l := c.engine.opts.Limits
-	var p problems
-	forms := 0
-	if req.Query.Vector != nil {
-		forms++
-		p.vector("query.vector", req.Query.Vector, c.cfg)
-	}
-	if req.Query.ItemID != "" {
-		forms++
-		p.id("query.item_id", req.Query.ItemID, l)
-	}
-	if req.Query.UserID != "" {
-		forms++
-		p.id("query.user_id", req.Query.UserID, l)
-	}
-	if forms != 1 {
-		p.add(ReasonRequired, "query", "must have exactly one of vector, item_id and user_id, has %d", forms)
-	}
-	p.inRange("k", req.K, 1, l.MaxK)
-	if req.Ef != 0 {
-		p.inRange("ef", req.Ef, 1, l.MaxEf)
-	}
-	if req.Exact && req.Ef != 0 {
-		p.add(ReasonInvalidFormat, "ef", "must not be set with exact")
-	}
-	if written := LSN(c.published.Load().appended.Load()); req.MinRevision > written {
-		p.add(ReasonOutOfRange, "min_revision", "must be a revision of this collection, at most %d, is %d", written, req.MinRevision)
-	}
-	return p.err()
 }
 
 // notFound turns the store's not-found into ours; context errors stay as they are.

@@ -140,7 +140,7 @@ func TestUserQuery(t *testing.T) {
 		c := newTestCollection(t, 5, InnerProduct)
 		items := randomItems(rng, rapid.IntRange(1, 30).Draw(rt, "n"), 5)
 		mustUpsert(t, c, items...)
-		user := Profile{UserID: items[0].ID, Vector: randomVector(rng, 5)} // the same name as an item
+		user := Profile{UserID: items[0].ID, Interests: []Interest{{Vector: randomVector(rng, 5)}}} // the same name as an item
 		if _, err := c.UpsertProfiles(t.Context(), []Profile{user}); err != nil {
 			rt.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestUserQuery(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if err := oracleOf(InnerProduct, items).agrees(user.Vector, 40, "", res.Neighbors); err != nil {
+		if err := oracleOf(InnerProduct, items).agrees(user.Interests[0].Vector, 40, "", res.Neighbors); err != nil {
 			rt.Fatal(err)
 		}
 	})

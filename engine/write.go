@@ -15,8 +15,10 @@ type mutation struct {
 	kind   storage.LogKind
 	id     string // item id or user id
 	vector []float32
-	// row is the vector as stored; attributes are encoded.
+	// row is the vector as stored, or a profile's count vectors, of type dtype; attributes are encoded.
 	row        []byte
+	count      int
+	dtype      uint8
 	attributes []byte
 	lsn        LSN
 }
@@ -44,7 +46,7 @@ const (
 	maxGroupBytes     = 16 << 20
 )
 
-// dtypeF32 is the only vector type stored so far: little-endian float32.
+// dtypeF32 is the type of every stored item vector: little-endian float32.
 const dtypeF32 = 1
 
 // Upsert writes items, replacing those that exist. All or nothing: when it returns nil every item is
@@ -119,13 +121,11 @@ func (c *Collection) UpsertProfiles(ctx context.Context, profiles []Profile) (LS
 		}
 		field := fmt.Sprintf("profiles[%d]", i)
 		p.id(field+".user_id", profiles[i].UserID, c.engine.opts.Limits)
-		p.vector(field+".vector", profiles[i].Vector, c.cfg)
+		p.interests(field+".interests", profiles[i].Interests, c.cfg, c.engine.opts.Limits)
 		if len(p.list) == 0 {
-			w.mutations[i] = mutation{
-				kind: storage.LogPutProfile,
-				id:   profiles[i].UserID,
-				row:  encodeVector(profiles[i].Vector),
-			}
+			m := mutation{kind: storage.LogPutProfile, id: profiles[i].UserID, count: len(profiles[i].Interests)}
+			m.dtype, m.row = encodeInterests(profiles[i].Interests)
+			w.mutations[i] = m
 		}
 	}
 	if err := p.err(); err != nil {
@@ -287,7 +287,7 @@ func (r *release) put(b *storage.Batch, m *mutation) error {
 		return b.DeleteItem(m.id, uint64(m.lsn))
 	case storage.LogPutProfile:
 		return b.PutProfile(storage.ProfileRow{
-			UserID: m.id, LSN: uint64(m.lsn), DType: dtypeF32, Dim: uint32(r.cfg.Dim), Count: 1, Vectors: m.row,
+			UserID: m.id, LSN: uint64(m.lsn), DType: m.dtype, Dim: uint32(r.cfg.Dim), Count: uint32(m.count), Vectors: m.row,
 		})
 	case storage.LogDeleteProfile:
 		return b.DeleteProfile(m.id, uint64(m.lsn))

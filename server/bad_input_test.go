@@ -274,13 +274,16 @@ func TestBadProfiles(t *testing.T) {
 		batch := &seguev1.BatchUpsertProfilesRequest{Collection: "cosine", Profiles: []*seguev1.Profile{profile("fine", 1, 2, 3), p}}
 		rows = append(rows, row{name + " in a batch", on(f.profiles.BatchUpsertProfiles, batch), batch, bad(reason, "profiles[1]"+field)})
 	}
-	two := profile("x", 1, 2, 3)
-	two.Interests = append(two.Interests, two.Interests[0])
+	many17 := profile("x", 1, 2, 3)
+	many17.Interests = slices.Repeat(many17.Interests, 17)
+	heavy := profile("x", 1, 2, 3)
+	heavy.Interests[0].Weight = 1001
 	add("no profile", engine.ReasonRequired, "", nil)
 	add("empty user", engine.ReasonRequired, ".user_id", profile("", 1, 2, 3))
 	add("10 MB user", engine.ReasonTooLong, ".user_id", profile(huge, 1, 2, 3))
 	add("no interest", engine.ReasonRequired, ".interests", &seguev1.Profile{UserId: "x"})
-	add("two interests", engine.ReasonOutOfRange, ".interests", two)
+	add("17 interests", engine.ReasonOutOfRange, ".interests", many17)
+	add("heavy interest", engine.ReasonOutOfRange, ".interests[0].weight", heavy)
 	add("no vector", engine.ReasonRequired, ".interests[0].vector", &seguev1.Profile{UserId: "x", Interests: []*seguev1.Interest{{}}})
 	add("wrong dimension", engine.ReasonDimensionMismatch, ".interests[0].vector", profile("x", 1))
 	add("NaN", engine.ReasonNotFinite, ".interests[0].vector[1]", profile("x", 1, nan, 3))

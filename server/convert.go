@@ -171,14 +171,7 @@ func (d *decoder) profile(field string, m *seguev1.Profile) engine.Profile {
 		return engine.Profile{}
 	}
 	p := engine.Profile{UserID: m.GetUserId()}
-	switch interests := m.GetInterests(); len(interests) {
-	case 0:
-		d.add(engine.ReasonRequired, field+".interests", "must have exactly one interest")
-	case 1:
-		p.Vector = d.vector(field+".interests[0].vector", interests[0].GetVector())
-	default:
-		d.add(engine.ReasonOutOfRange, field+".interests", "must have exactly one interest, has %d", len(interests))
-	}
+	p.Interests = d.interests(field+".interests", m.GetInterests())
 	return p
 }
 
@@ -343,7 +336,7 @@ func encodeItems(items []engine.Item, withVectors bool) []*seguev1.Item {
 func encodeProfile(p engine.Profile) *seguev1.Profile {
 	return &seguev1.Profile{
 		UserId:    p.UserID,
-		Interests: []*seguev1.Interest{{Vector: encodeVector(p.Vector)}},
+		Interests: encodeInterests(p.Interests),
 		Revision:  int64(p.Revision),
 	}
 }

@@ -84,7 +84,12 @@ func TestItemRoundTrip(t *testing.T) {
 func TestProfileRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dim := rapid.IntRange(1, 12).Draw(t, "dim")
-		want := engine.Profile{UserID: rapid.StringN(1, 20, 40).Draw(t, "user"), Vector: genVector(dim).Draw(t, "vector")}
+		want := engine.Profile{UserID: rapid.StringN(1, 20, 40).Draw(t, "user")}
+		for range rapid.IntRange(1, 16).Draw(t, "interests") {
+			want.Interests = append(want.Interests, engine.Interest{
+				Vector: genVector(dim).Draw(t, "vector"), Weight: rapid.Float32Range(1.5, 1000).Draw(t, "weight"),
+			})
+		}
 		m := wire(t, encodeProfile(want), &seguev1.Profile{})
 		d := testDecoder(dim)
 		got := d.profile("profile", m)

@@ -114,7 +114,7 @@ func (in *interceptors) recover(ctx context.Context, req any, info *grpc.UnarySe
 	return next(ctx, req)
 }
 
-// stream ends streaming calls, which are health watches and reflection, when the server drains: they have no end of
+// stream sends errors of streaming calls through toStatus, and ends the calls when the server drains: they have no end of
 // their own, so a graceful stop would wait for the client's. The handler goes on by itself until it notices that its
 // stream is over; Shutdown waits for it.
 func (in *interceptors) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
@@ -124,6 +124,9 @@ func (in *interceptors) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServ
 	in.streams.Go(func() { done <- next(srv, &drainedStream{ss, ctx}) })
 	select {
 	case err := <-done:
+		if err != nil {
+			err = &failure{status: toStatus(err), cause: err}
+		}
 		return err
 	case <-in.draining:
 		return &failure{status: toStatus(engine.ErrClosed), cause: engine.ErrClosed}

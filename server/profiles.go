@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"strings"
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
@@ -12,12 +11,7 @@ type profileService struct{ *backend }
 
 // profilePath turns the engine's fields of one profile into those of UpsertProfileRequest.
 func profilePath(field string) string {
-	return renames{{"profiles[0]", "profile"}, {"profiles", "profile"}}.path(profileBatchPath(field))
-}
-
-// profileBatchPath does the same for BatchUpsertProfilesRequest: the engine's one vector is the first interest's.
-func profileBatchPath(field string) string {
-	return strings.Replace(field, "].vector", "].interests[0].vector", 1)
+	return renames{{"profiles[0]", "profile"}, {"profiles", "profile"}}.path(field)
 }
 
 func (s *profileService) UpsertProfile(ctx context.Context, req *seguev1.UpsertProfileRequest) (*seguev1.UpsertProfileResponse, error) {
@@ -49,7 +43,7 @@ func (s *profileService) BatchUpsertProfiles(ctx context.Context, req *seguev1.B
 	}
 	rev, err := c.UpsertProfiles(ctx, profiles)
 	if err != nil {
-		return nil, renamed(err, profileBatchPath)
+		return nil, err
 	}
 	return &seguev1.BatchUpsertProfilesResponse{Revision: int64(rev)}, nil
 }

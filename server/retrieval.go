@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
@@ -11,7 +13,7 @@ type retrievalService struct{ *backend }
 
 // searchPath turns the engine's fields of a search into those of NearestNeighborsRequest.
 func searchPath(field string) string {
-	return renames{{"k", "neighbor_count"}, {"ef", "search_effort.ef"}}.path(field)
+	return renames{{"k", "neighbor_count"}, {"ef", "search_effort.ef"}, {"query.interests", "query.interests.interests"}}.path(field)
 }
 
 func (s *retrievalService) NearestNeighbors(ctx context.Context, req *seguev1.NearestNeighborsRequest) (*seguev1.NearestNeighborsResponse, error) {
@@ -19,6 +21,11 @@ func (s *retrievalService) NearestNeighbors(ctx context.Context, req *seguev1.Ne
 	if err != nil {
 		return nil, err
 	}
+	return s.nearestNeighbors(ctx, c, req)
+}
+
+// nearestNeighbors answers one query, whatever call it came with.
+func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest) (*seguev1.NearestNeighborsResponse, error) {
 	search, err := s.decodeSearch(req, c)
 	if err != nil {
 		return nil, err
@@ -27,23 +34,36 @@ func (s *retrievalService) NearestNeighbors(ctx context.Context, req *seguev1.Ne
 	if err != nil {
 		return nil, renamed(err, searchPath)
 	}
-	return encodeSearchResult(result), nil
+	m := encodeSearchResult(result)
+	if result.Next != nil {
+		m.NextPageToken = encodeSearchCursor(req, *result.Next, result.Info)
+	}
+	return m, nil
 }
 
 func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c *engine.Collection) (engine.SearchRequest, error) {
 	cfg := c.Config()
 	d := &decoder{dim: cfg.Dim, limits: s.limits}
 	search := engine.SearchRequest{
-		Query:       d.query("query", req.GetQuery()),
-		K:           int(req.GetNeighborCount()),
-		WithVectors: req.GetIncludeVectors(),
-		MinRevision: d.revision("min_revision", req.GetMinRevision()),
+		Query:        d.query("query", req.GetQuery()),
+		K:            int(req.GetNeighborCount()),
+		WithVectors:  req.GetIncludeVectors(),
+		MinRevision:  d.revision("min_revision", req.GetMinRevision()),
+		IncludeSeeds: req.GetIncludeSeeds(),
+		MinScore:     req.GetMinScore(),
+		HasMinScore:  req.MinScore != nil,
+		Candidates:   int(req.GetCandidateCount()),
+		AllowPartial: req.GetAllowPartial(),
+		PageSize:     int(req.GetPageSize()),
+		Explain:      req.GetExplain(),
 	}
 	if search.K < 1 || search.K > s.limits.MaxK {
 		d.add(engine.ReasonOutOfRange, "neighbor_count", "must be between 1 and %d, is %d", s.limits.MaxK, search.K)
 	}
 	search.Ef, search.Exact = d.effort("search_effort", req.GetSearchEffort())
 	search.WithAttributes, search.AttributeNames = d.readMask("read_mask", req.GetReadMask(), cfg.Attributes)
+	d.ranking(req, &search)
+	d.searchCursor(req, &search)
 	if err := d.err(); err != nil {
 		return engine.SearchRequest{}, err
 	}
@@ -70,8 +90,12 @@ func (d *decoder) query(field string, m *seguev1.Query) engine.Query {
 			d.add(engine.ReasonRequired, field+".user_id", "must not be empty")
 		}
 		return engine.Query{UserID: f.UserId}
+	case *seguev1.Query_Examples:
+		return engine.Query{Examples: d.examples(field+".examples", f.Examples)}
+	case *seguev1.Query_Interests:
+		return engine.Query{Interests: d.interests(field+".interests.interests", f.Interests.GetInterests())}
 	}
-	d.add(engine.ReasonRequired, field, "must be set, in one of the forms vector, item_id and user_id")
+	d.add(engine.ReasonRequired, field, "must be set, in one of the forms vector, item_id, user_id, examples and interests")
 	return engine.Query{}
 }
 
@@ -98,20 +122,30 @@ func (d *decoder) revision(field string, v int64) engine.LSN {
 }
 
 func encodeSearchResult(r engine.SearchResult) *seguev1.NearestNeighborsResponse {
-	m := &seguev1.NearestNeighborsResponse{
-		Neighbors:  make([]*seguev1.Neighbor, len(r.Neighbors)),
-		SearchInfo: encodeSearchInfo(r.Info),
+	return &seguev1.NearestNeighborsResponse{
+		Neighbors:     encodeNeighbors(r.Neighbors),
+		UnresolvedIds: r.Unresolved,
+		SearchInfo:    encodeSearchInfo(r.Info),
 	}
-	for i, n := range r.Neighbors {
-		m.Neighbors[i] = &seguev1.Neighbor{
-			ItemId:     n.ItemID,
-			Score:      n.Score,
-			Distance:   n.Distance,
-			Attributes: encodeAttributes(n.Attributes),
-			Vector:     encodeVector(n.Vector),
+}
+
+func encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
+	out := make([]*seguev1.Neighbor, len(ns))
+	for i := range ns {
+		n := &ns[i]
+		out[i] = &seguev1.Neighbor{
+			ItemId:      n.ItemID,
+			Score:       n.Score,
+			Distance:    n.Distance,
+			Attributes:  encodeAttributes(n.Attributes),
+			Vector:      encodeVector(n.Vector),
+			Explanation: encodeExplanation(n.Explanation),
+		}
+		if n.Match > 0 {
+			out[i].MatchedExample = proto.Int32(int32(n.Match - 1))
 		}
 	}
-	return m
+	return out
 }
 
 func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
@@ -120,6 +154,10 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 		EfUsed:        int32(i.EfUsed),
 		DistanceCount: int64(i.Distances),
 		HopCount:      int64(i.Hops),
+		// The names of the two enums agree, and so do their numbers.
+		ShortfallReason: seguev1.ShortfallReason(i.Shortfall),
+		Seed:            i.Seed,
+		CandidateCount:  int32(i.Candidates),
 	}
 	switch i.Plan {
 	case engine.PlanGraph:
@@ -132,6 +170,10 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 		m.Completeness = seguev1.Completeness_COMPLETENESS_COMPLETE
 	case engine.Exhausted:
 		m.Completeness = seguev1.Completeness_COMPLETENESS_EXHAUSTED
+	case engine.PartialDeadline:
+		m.Completeness = seguev1.Completeness_COMPLETENESS_PARTIAL_DEADLINE
+	case engine.PartialBudget:
+		m.Completeness = seguev1.Completeness_COMPLETENESS_PARTIAL_BUDGET
 	}
 	return m
 }

@@ -136,7 +136,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 			Timeout:               20 * time.Second,
 		}),
 	)
-	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes}
+	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
 	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
 	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
@@ -202,6 +202,7 @@ type backend struct {
 	engine       *engine.Engine
 	limits       engine.Limits
 	maxSendBytes int
+	log          *slog.Logger
 }
 
 // collection finds the collection that a request names in field.

@@ -28,8 +28,9 @@ type Profile struct {
 	// Id of the user, chosen by the caller: 1 to 256 bytes of UTF-8, unique among the collection's profiles. Items and
 	// users have id spaces of their own. Required.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// Interests of the user. Exactly one for now: none is INVALID_ARGUMENT with reason FIELD_REQUIRED, two or more
-	// with reason OUT_OF_RANGE. A later version of the server accepts several.
+	// Interests of the user, 1 to 16: none is INVALID_ARGUMENT with reason FIELD_REQUIRED, more with OUT_OF_RANGE. With several,
+	// a search gives each a share of the neighbors in proportion to its weight, in turns, and says which brought which
+	// (Neighbor.matched_example).
 	Interests []*Interest `protobuf:"bytes,2,rep,name=interests,proto3" json:"interests,omitempty"` // Numbers 3 and 4 are kept for attributes and an expiry time.
 	// Revision of the write that made this value. Output only: ignored on write.
 	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -92,7 +93,9 @@ func (x *Profile) GetRevision() int64 {
 type Interest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Embedding, of the collection's dimension; kept and returned as it was written. Required.
-	Vector        *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
+	Vector *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
+	// How large a share of the neighbors the interest gets beside the others: above 0 and at most 1,000; 0 means 1.
+	Weight        float32 `protobuf:"fixed32,2,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +137,13 @@ func (x *Interest) GetVector() *Vector {
 	return nil
 }
 
+func (x *Interest) GetWeight() float32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
 var File_segue_v1_profile_proto protoreflect.FileDescriptor
 
 const file_segue_v1_profile_proto_rawDesc = "" +
@@ -142,9 +152,10 @@ const file_segue_v1_profile_proto_rawDesc = "" +
 	"\aProfile\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x120\n" +
 	"\tinterests\x18\x02 \x03(\v2\x12.segue.v1.InterestR\tinterests\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x03R\brevision\"4\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\"L\n" +
 	"\bInterest\x12(\n" +
-	"\x06vector\x18\x01 \x01(\v2\x10.segue.v1.VectorR\x06vectorB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x06vector\x18\x01 \x01(\v2\x10.segue.v1.VectorR\x06vector\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x02R\x06weightB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_profile_proto_rawDescOnce sync.Once

@@ -9,7 +9,9 @@ package seguev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +23,129 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// ExampleStrategy says how several examples work together. s(e, x) is the score of item x for example e alone.
+type ExampleStrategy int32
+
+const (
+	// EXAMPLE_STRATEGY_AVERAGE.
+	ExampleStrategy_EXAMPLE_STRATEGY_UNSPECIFIED ExampleStrategy = 0
+	// One query with the weighted mean: the sum of the positives less the sum of the negatives, divided by the sum of the
+	// positives' weights (under METRIC_L2 less that of the negatives, which must be smaller, so that it is a point among
+	// them). Under METRIC_COSINE examples are normalised first. A mean of zero under METRIC_COSINE is INVALID_ARGUMENT with
+	// ZERO_VECTOR.
+	ExampleStrategy_EXAMPLE_STRATEGY_AVERAGE ExampleStrategy = 1
+	// The score is the largest s(e, x) of the positives: what is like at least one of them. An item that is at least as near
+	// to some negative as to every positive is left out. Weights must not be set.
+	ExampleStrategy_EXAMPLE_STRATEGY_BEST_SCORE ExampleStrategy = 2
+	// The score is the sum of weight * s(e, x), negatives subtracted. The order is that of AVERAGE; the scores differ.
+	ExampleStrategy_EXAMPLE_STRATEGY_SUM ExampleStrategy = 3
+	// Every positive gets a share of the neighbors in proportion to its weight, in turns, best first: what is like each of
+	// them. An item belongs to the positive that it is nearest to, and has that one's score. Negatives as in BEST_SCORE.
+	ExampleStrategy_EXAMPLE_STRATEGY_EACH ExampleStrategy = 4
+)
+
+// Enum value maps for ExampleStrategy.
+var (
+	ExampleStrategy_name = map[int32]string{
+		0: "EXAMPLE_STRATEGY_UNSPECIFIED",
+		1: "EXAMPLE_STRATEGY_AVERAGE",
+		2: "EXAMPLE_STRATEGY_BEST_SCORE",
+		3: "EXAMPLE_STRATEGY_SUM",
+		4: "EXAMPLE_STRATEGY_EACH",
+	}
+	ExampleStrategy_value = map[string]int32{
+		"EXAMPLE_STRATEGY_UNSPECIFIED": 0,
+		"EXAMPLE_STRATEGY_AVERAGE":     1,
+		"EXAMPLE_STRATEGY_BEST_SCORE":  2,
+		"EXAMPLE_STRATEGY_SUM":         3,
+		"EXAMPLE_STRATEGY_EACH":        4,
+	}
+)
+
+func (x ExampleStrategy) Enum() *ExampleStrategy {
+	p := new(ExampleStrategy)
+	*p = x
+	return p
+}
+
+func (x ExampleStrategy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExampleStrategy) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_retrieval_service_proto_enumTypes[0].Descriptor()
+}
+
+func (ExampleStrategy) Type() protoreflect.EnumType {
+	return &file_segue_v1_retrieval_service_proto_enumTypes[0]
+}
+
+func (x ExampleStrategy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExampleStrategy.Descriptor instead.
+func (ExampleStrategy) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{0}
+}
+
+// BoostTransform turns a value into a number.
+type BoostTransform int32
+
+const (
+	// Not stated. Not valid.
+	BoostTransform_BOOST_TRANSFORM_UNSPECIFIED BoostTransform = 0
+	// The value itself.
+	BoostTransform_BOOST_TRANSFORM_LINEAR BoostTransform = 1
+	// ln(1 + value); 0 for values below 0. For counts of plays and the like.
+	BoostTransform_BOOST_TRANSFORM_LOG BoostTransform = 2
+	// 2^(-age / half_life) of a TIMESTAMP; 1 for times after reference_time.
+	BoostTransform_BOOST_TRANSFORM_TIME_DECAY BoostTransform = 3
+)
+
+// Enum value maps for BoostTransform.
+var (
+	BoostTransform_name = map[int32]string{
+		0: "BOOST_TRANSFORM_UNSPECIFIED",
+		1: "BOOST_TRANSFORM_LINEAR",
+		2: "BOOST_TRANSFORM_LOG",
+		3: "BOOST_TRANSFORM_TIME_DECAY",
+	}
+	BoostTransform_value = map[string]int32{
+		"BOOST_TRANSFORM_UNSPECIFIED": 0,
+		"BOOST_TRANSFORM_LINEAR":      1,
+		"BOOST_TRANSFORM_LOG":         2,
+		"BOOST_TRANSFORM_TIME_DECAY":  3,
+	}
+)
+
+func (x BoostTransform) Enum() *BoostTransform {
+	p := new(BoostTransform)
+	*p = x
+	return p
+}
+
+func (x BoostTransform) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BoostTransform) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_retrieval_service_proto_enumTypes[1].Descriptor()
+}
+
+func (BoostTransform) Type() protoreflect.EnumType {
+	return &file_segue_v1_retrieval_service_proto_enumTypes[1]
+}
+
+func (x BoostTransform) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BoostTransform.Descriptor instead.
+func (BoostTransform) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{1}
+}
 
 // Plan says how a search was done.
 type Plan int32
@@ -59,11 +184,11 @@ func (x Plan) String() string {
 }
 
 func (Plan) Descriptor() protoreflect.EnumDescriptor {
-	return file_segue_v1_retrieval_service_proto_enumTypes[0].Descriptor()
+	return file_segue_v1_retrieval_service_proto_enumTypes[2].Descriptor()
 }
 
 func (Plan) Type() protoreflect.EnumType {
-	return &file_segue_v1_retrieval_service_proto_enumTypes[0]
+	return &file_segue_v1_retrieval_service_proto_enumTypes[2]
 }
 
 func (x Plan) Number() protoreflect.EnumNumber {
@@ -72,7 +197,7 @@ func (x Plan) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Plan.Descriptor instead.
 func (Plan) EnumDescriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{0}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{2}
 }
 
 // Completeness says whether an answer has all that was asked for.
@@ -83,8 +208,12 @@ const (
 	Completeness_COMPLETENESS_UNSPECIFIED Completeness = 0
 	// As many neighbors as were asked for.
 	Completeness_COMPLETENESS_COMPLETE Completeness = 1
-	// Fewer: the collection has no more, and all it has are in the answer.
+	// Fewer: nothing else in the collection may be returned, shortfall_reason says for which reason.
 	Completeness_COMPLETENESS_EXHAUSTED Completeness = 2
+	// The deadline ended the search (allow_partial): there may be better neighbors, and more.
+	Completeness_COMPLETENESS_PARTIAL_DEADLINE Completeness = 3
+	// Fewer: the bound on candidates ended the search (see CrowdingLimit); there may be more.
+	Completeness_COMPLETENESS_PARTIAL_BUDGET Completeness = 4
 )
 
 // Enum value maps for Completeness.
@@ -93,11 +222,15 @@ var (
 		0: "COMPLETENESS_UNSPECIFIED",
 		1: "COMPLETENESS_COMPLETE",
 		2: "COMPLETENESS_EXHAUSTED",
+		3: "COMPLETENESS_PARTIAL_DEADLINE",
+		4: "COMPLETENESS_PARTIAL_BUDGET",
 	}
 	Completeness_value = map[string]int32{
-		"COMPLETENESS_UNSPECIFIED": 0,
-		"COMPLETENESS_COMPLETE":    1,
-		"COMPLETENESS_EXHAUSTED":   2,
+		"COMPLETENESS_UNSPECIFIED":      0,
+		"COMPLETENESS_COMPLETE":         1,
+		"COMPLETENESS_EXHAUSTED":        2,
+		"COMPLETENESS_PARTIAL_DEADLINE": 3,
+		"COMPLETENESS_PARTIAL_BUDGET":   4,
 	}
 )
 
@@ -112,11 +245,11 @@ func (x Completeness) String() string {
 }
 
 func (Completeness) Descriptor() protoreflect.EnumDescriptor {
-	return file_segue_v1_retrieval_service_proto_enumTypes[1].Descriptor()
+	return file_segue_v1_retrieval_service_proto_enumTypes[3].Descriptor()
 }
 
 func (Completeness) Type() protoreflect.EnumType {
-	return &file_segue_v1_retrieval_service_proto_enumTypes[1]
+	return &file_segue_v1_retrieval_service_proto_enumTypes[3]
 }
 
 func (x Completeness) Number() protoreflect.EnumNumber {
@@ -125,7 +258,157 @@ func (x Completeness) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Completeness.Descriptor instead.
 func (Completeness) EnumDescriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{1}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{3}
+}
+
+// ShortfallReason says why there are fewer neighbors than asked for. Where several reasons hold, the first of this list.
+type ShortfallReason int32
+
+const (
+	// There are as many as asked for.
+	ShortfallReason_SHORTFALL_REASON_UNSPECIFIED ShortfallReason = 0
+	// The deadline ended the search.
+	ShortfallReason_SHORTFALL_REASON_DEADLINE ShortfallReason = 1
+	// The bound on candidates ended the search.
+	ShortfallReason_SHORTFALL_REASON_CANDIDATE_BUDGET ShortfallReason = 2
+	// Other items would exceed a crowding limit or repeat a recording.
+	ShortfallReason_SHORTFALL_REASON_CROWDING ShortfallReason = 3
+	// Other items are at least as near to a negative example as to every positive one.
+	ShortfallReason_SHORTFALL_REASON_NEGATIVE_EXAMPLES ShortfallReason = 4
+	// Other items score below min_score.
+	ShortfallReason_SHORTFALL_REASON_MIN_SCORE ShortfallReason = 5
+	// There are no other items.
+	ShortfallReason_SHORTFALL_REASON_TOO_FEW_ITEMS ShortfallReason = 6
+)
+
+// Enum value maps for ShortfallReason.
+var (
+	ShortfallReason_name = map[int32]string{
+		0: "SHORTFALL_REASON_UNSPECIFIED",
+		1: "SHORTFALL_REASON_DEADLINE",
+		2: "SHORTFALL_REASON_CANDIDATE_BUDGET",
+		3: "SHORTFALL_REASON_CROWDING",
+		4: "SHORTFALL_REASON_NEGATIVE_EXAMPLES",
+		5: "SHORTFALL_REASON_MIN_SCORE",
+		6: "SHORTFALL_REASON_TOO_FEW_ITEMS",
+	}
+	ShortfallReason_value = map[string]int32{
+		"SHORTFALL_REASON_UNSPECIFIED":       0,
+		"SHORTFALL_REASON_DEADLINE":          1,
+		"SHORTFALL_REASON_CANDIDATE_BUDGET":  2,
+		"SHORTFALL_REASON_CROWDING":          3,
+		"SHORTFALL_REASON_NEGATIVE_EXAMPLES": 4,
+		"SHORTFALL_REASON_MIN_SCORE":         5,
+		"SHORTFALL_REASON_TOO_FEW_ITEMS":     6,
+	}
+)
+
+func (x ShortfallReason) Enum() *ShortfallReason {
+	p := new(ShortfallReason)
+	*p = x
+	return p
+}
+
+func (x ShortfallReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ShortfallReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_retrieval_service_proto_enumTypes[4].Descriptor()
+}
+
+func (ShortfallReason) Type() protoreflect.EnumType {
+	return &file_segue_v1_retrieval_service_proto_enumTypes[4]
+}
+
+func (x ShortfallReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ShortfallReason.Descriptor instead.
+func (ShortfallReason) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{4}
+}
+
+// AbsenceReason says why an item is not in an answer.
+type AbsenceReason int32
+
+const (
+	// Never sent.
+	AbsenceReason_ABSENCE_REASON_UNSPECIFIED AbsenceReason = 0
+	// It is in the answer.
+	AbsenceReason_ABSENCE_REASON_PRESENT AbsenceReason = 1
+	// There is no such item.
+	AbsenceReason_ABSENCE_REASON_NOT_INDEXED AbsenceReason = 2
+	// The query names it (see include_seeds).
+	AbsenceReason_ABSENCE_REASON_SEED AbsenceReason = 3 // Numbers 4 and 5 are kept for filters and exclusions.
+	// Its score is below min_score.
+	AbsenceReason_ABSENCE_REASON_BELOW_MIN_SCORE AbsenceReason = 6
+	// It is at least as near to a negative example as to every positive one.
+	AbsenceReason_ABSENCE_REASON_NEAR_NEGATIVE AbsenceReason = 7
+	// An exact search would have returned it: the approximate search missed it. A larger search_effort finds it.
+	AbsenceReason_ABSENCE_REASON_ANN_MISS AbsenceReason = 8
+	// Better items took the room that a crowding limit or dedupe_attribute leaves.
+	AbsenceReason_ABSENCE_REASON_CROWDED_OUT AbsenceReason = 9
+	// It was among the candidates, and boosts, exploration, mmr or turns of other interests put others before it.
+	AbsenceReason_ABSENCE_REASON_OUTRANKED AbsenceReason = 10
+	// Others are nearer.
+	AbsenceReason_ABSENCE_REASON_BEYOND_K AbsenceReason = 11
+)
+
+// Enum value maps for AbsenceReason.
+var (
+	AbsenceReason_name = map[int32]string{
+		0:  "ABSENCE_REASON_UNSPECIFIED",
+		1:  "ABSENCE_REASON_PRESENT",
+		2:  "ABSENCE_REASON_NOT_INDEXED",
+		3:  "ABSENCE_REASON_SEED",
+		6:  "ABSENCE_REASON_BELOW_MIN_SCORE",
+		7:  "ABSENCE_REASON_NEAR_NEGATIVE",
+		8:  "ABSENCE_REASON_ANN_MISS",
+		9:  "ABSENCE_REASON_CROWDED_OUT",
+		10: "ABSENCE_REASON_OUTRANKED",
+		11: "ABSENCE_REASON_BEYOND_K",
+	}
+	AbsenceReason_value = map[string]int32{
+		"ABSENCE_REASON_UNSPECIFIED":     0,
+		"ABSENCE_REASON_PRESENT":         1,
+		"ABSENCE_REASON_NOT_INDEXED":     2,
+		"ABSENCE_REASON_SEED":            3,
+		"ABSENCE_REASON_BELOW_MIN_SCORE": 6,
+		"ABSENCE_REASON_NEAR_NEGATIVE":   7,
+		"ABSENCE_REASON_ANN_MISS":        8,
+		"ABSENCE_REASON_CROWDED_OUT":     9,
+		"ABSENCE_REASON_OUTRANKED":       10,
+		"ABSENCE_REASON_BEYOND_K":        11,
+	}
+)
+
+func (x AbsenceReason) Enum() *AbsenceReason {
+	p := new(AbsenceReason)
+	*p = x
+	return p
+}
+
+func (x AbsenceReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AbsenceReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_retrieval_service_proto_enumTypes[5].Descriptor()
+}
+
+func (AbsenceReason) Type() protoreflect.EnumType {
+	return &file_segue_v1_retrieval_service_proto_enumTypes[5]
+}
+
+func (x AbsenceReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AbsenceReason.Descriptor instead.
+func (AbsenceReason) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{5}
 }
 
 // NearestNeighborsRequest is one query.
@@ -136,9 +419,21 @@ type NearestNeighborsRequest struct {
 	// What the neighbors should be like. Required.
 	Query *Query `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`
 	// k: how many neighbors to return at most, 1 to 10,000. Required.
-	NeighborCount int32 `protobuf:"varint,4,opt,name=neighbor_count,json=neighborCount,proto3" json:"neighbor_count,omitempty"` // Numbers 5 to 8 are kept for paging, filters and exclusions.
+	NeighborCount int32 `protobuf:"varint,4,opt,name=neighbor_count,json=neighborCount,proto3" json:"neighbor_count,omitempty"`
+	// next_page_token of the page before; empty for the first page. With a token every other field must be as it was, but
+	// for read_mask, include_vectors, explain and min_revision (else INVALID_ARGUMENT with INVALID_PAGE_TOKEN).
+	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // Numbers 6 to 8 are kept for filters and exclusions.
 	// How much work the search may do. Optional; absent means the server's default for this neighbor_count.
-	SearchEffort *SearchEffort `protobuf:"bytes,9,opt,name=search_effort,json=searchEffort,proto3" json:"search_effort,omitempty"` // Numbers 10 to 13 are kept for diversity, boosts, exploration and a minimum score.
+	SearchEffort *SearchEffort `protobuf:"bytes,9,opt,name=search_effort,json=searchEffort,proto3" json:"search_effort,omitempty"`
+	// What must not repeat, and how different neighbors should be from each other. Optional.
+	Diversity *Diversity `protobuf:"bytes,10,opt,name=diversity,proto3" json:"diversity,omitempty"`
+	// What raises or lowers items beyond their score, at most 8. The candidates (see candidate_count) are ordered by score
+	// plus all boosts.
+	Boosts []*ScoreBoost `protobuf:"bytes,11,rep,name=boosts,proto3" json:"boosts,omitempty"`
+	// Chance, for answers that are not the same every day. Optional.
+	Exploration *Exploration `protobuf:"bytes,12,opt,name=exploration,proto3" json:"exploration,omitempty"`
+	// Items with a lower score are left out; finite. Of the score alone, without boosts. Absent: no bound.
+	MinScore *float32 `protobuf:"fixed32,13,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
 	// Which fields of each neighbor to return beyond item_id, score and distance, which always come. Paths:
 	// `attributes` for all attributes, `attributes.title` for the one named `title`. `item_id`, `score` and `distance`
 	// may be named and change nothing. Empty: none beyond those three. A path that is none of these is
@@ -149,10 +444,27 @@ type NearestNeighborsRequest struct {
 	// the attributes `title` and `album_id`. grpcurl and ghz take {"paths": ["attributes.title", "attributes.album_id"]}.
 	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,14,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	// Whether to return each neighbor's embedding. 4 bytes a dimension and neighbor, and a read from the store each.
-	IncludeVectors bool `protobuf:"varint,15,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"` // Number 16 is kept for partial answers at the deadline.
+	IncludeVectors bool `protobuf:"varint,15,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"`
+	// Whether to answer with what was found when the deadline nears, marked COMPLETENESS_PARTIAL_DEADLINE, instead of failing
+	// with DEADLINE_EXCEEDED. The search then stops a tenth of the time before the deadline, at most 20 ms, so that the
+	// answer arrives in time.
+	AllowPartial bool `protobuf:"varint,16,opt,name=allow_partial,json=allowPartial,proto3" json:"allow_partial,omitempty"`
 	// A revision that a write of this collection answered with: the search waits until it sees that write (read your
 	// writes). 0 means no wait. A revision that the collection never gave out is INVALID_ARGUMENT with OUT_OF_RANGE.
-	MinRevision   int64 `protobuf:"varint,17,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"` // Numbers 18 and up are kept for the expected embedding version and explanations.
+	MinRevision int64 `protobuf:"varint,17,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"` // Number 18 is kept for the expected embedding version.
+	// Whether to explain each neighbor's place (Neighbor.explanation).
+	Explain bool `protobuf:"varint,19,opt,name=explain,proto3" json:"explain,omitempty"`
+	// How many of the neighbor_count neighbors to return at once; 0 or more than there are: all, without a
+	// next_page_token. All pages together are the neighbors that one call without page_size gives at the same revision. Where
+	// writes come between two pages, the next begins after the last neighbor of the page before if that is still in the
+	// list, else at its position: neighbors can then be missing or come twice. Every page costs the whole search.
+	PageSize int32 `protobuf:"varint,20,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// How many of the best-scored candidates boosts, exploration and mmr choose from: neighbor_count to 10,000, with mmr to
+	// 2,000 (and neighbor_count to 1,000). 0 means the larger of 200 and 4 times neighbor_count, within those bounds. More
+	// are looked at where crowding limits leave fewer than neighbor_count. It changes nothing without those three.
+	CandidateCount int32 `protobuf:"varint,21,opt,name=candidate_count,json=candidateCount,proto3" json:"candidate_count,omitempty"`
+	// Whether items that the query names may be neighbors. Default: they may not.
+	IncludeSeeds  bool `protobuf:"varint,22,opt,name=include_seeds,json=includeSeeds,proto3" json:"include_seeds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,11 +520,46 @@ func (x *NearestNeighborsRequest) GetNeighborCount() int32 {
 	return 0
 }
 
+func (x *NearestNeighborsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 func (x *NearestNeighborsRequest) GetSearchEffort() *SearchEffort {
 	if x != nil {
 		return x.SearchEffort
 	}
 	return nil
+}
+
+func (x *NearestNeighborsRequest) GetDiversity() *Diversity {
+	if x != nil {
+		return x.Diversity
+	}
+	return nil
+}
+
+func (x *NearestNeighborsRequest) GetBoosts() []*ScoreBoost {
+	if x != nil {
+		return x.Boosts
+	}
+	return nil
+}
+
+func (x *NearestNeighborsRequest) GetExploration() *Exploration {
+	if x != nil {
+		return x.Exploration
+	}
+	return nil
+}
+
+func (x *NearestNeighborsRequest) GetMinScore() float32 {
+	if x != nil && x.MinScore != nil {
+		return *x.MinScore
+	}
+	return 0
 }
 
 func (x *NearestNeighborsRequest) GetReadMask() *fieldmaskpb.FieldMask {
@@ -229,11 +576,46 @@ func (x *NearestNeighborsRequest) GetIncludeVectors() bool {
 	return false
 }
 
+func (x *NearestNeighborsRequest) GetAllowPartial() bool {
+	if x != nil {
+		return x.AllowPartial
+	}
+	return false
+}
+
 func (x *NearestNeighborsRequest) GetMinRevision() int64 {
 	if x != nil {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *NearestNeighborsRequest) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
+}
+
+func (x *NearestNeighborsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *NearestNeighborsRequest) GetCandidateCount() int32 {
+	if x != nil {
+		return x.CandidateCount
+	}
+	return 0
+}
+
+func (x *NearestNeighborsRequest) GetIncludeSeeds() bool {
+	if x != nil {
+		return x.IncludeSeeds
+	}
+	return false
 }
 
 // Query says what the neighbors should be like.
@@ -247,6 +629,8 @@ type Query struct {
 	//	*Query_Vector
 	//	*Query_ItemId
 	//	*Query_UserId
+	//	*Query_Examples
+	//	*Query_Interests
 	Form          isQuery_Form `protobuf_oneof:"form"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -316,6 +700,24 @@ func (x *Query) GetUserId() string {
 	return ""
 }
 
+func (x *Query) GetExamples() *Examples {
+	if x != nil {
+		if x, ok := x.Form.(*Query_Examples); ok {
+			return x.Examples
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetInterests() *InterestList {
+	if x != nil {
+		if x, ok := x.Form.(*Query_Interests); ok {
+			return x.Interests
+		}
+	}
+	return nil
+}
+
 type isQuery_Form interface {
 	isQuery_Form()
 }
@@ -336,11 +738,501 @@ type Query_UserId struct {
 	UserId string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3,oneof"`
 }
 
+type Query_Examples struct {
+	// "More like these, not like those."
+	Examples *Examples `protobuf:"bytes,4,opt,name=examples,proto3,oneof"`
+}
+
+type Query_Interests struct {
+	// A profile that is not stored. Means the same as user_id of a stored profile with these interests.
+	Interests *InterestList `protobuf:"bytes,5,opt,name=interests,proto3,oneof"`
+}
+
 func (*Query_Vector) isQuery_Form() {}
 
 func (*Query_ItemId) isQuery_Form() {}
 
 func (*Query_UserId) isQuery_Form() {}
+
+func (*Query_Examples) isQuery_Form() {}
+
+func (*Query_Interests) isQuery_Form() {}
+
+// Examples are items or vectors to be like, and to be unlike.
+type Examples struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What to be like. 1 to 64.
+	Positive []*Example `protobuf:"bytes,1,rep,name=positive,proto3" json:"positive,omitempty"`
+	// What to be unlike. At most 64.
+	Negative []*Example `protobuf:"bytes,2,rep,name=negative,proto3" json:"negative,omitempty"`
+	// How the examples work together. Default: EXAMPLE_STRATEGY_AVERAGE.
+	Strategy      ExampleStrategy `protobuf:"varint,3,opt,name=strategy,proto3,enum=segue.v1.ExampleStrategy" json:"strategy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Examples) Reset() {
+	*x = Examples{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Examples) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Examples) ProtoMessage() {}
+
+func (x *Examples) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Examples.ProtoReflect.Descriptor instead.
+func (*Examples) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Examples) GetPositive() []*Example {
+	if x != nil {
+		return x.Positive
+	}
+	return nil
+}
+
+func (x *Examples) GetNegative() []*Example {
+	if x != nil {
+		return x.Negative
+	}
+	return nil
+}
+
+func (x *Examples) GetStrategy() ExampleStrategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return ExampleStrategy_EXAMPLE_STRATEGY_UNSPECIFIED
+}
+
+// Example is one item or vector.
+type Example struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one is set; none is INVALID_ARGUMENT with reason FIELD_REQUIRED.
+	//
+	// Types that are valid to be assigned to Example:
+	//
+	//	*Example_ItemId
+	//	*Example_Vector
+	Example isExample_Example `protobuf_oneof:"example"`
+	// How much the example counts, above 0 and at most 1,000; 0 means 1.
+	Weight        float32 `protobuf:"fixed32,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Example) Reset() {
+	*x = Example{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Example) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Example) ProtoMessage() {}
+
+func (x *Example) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Example.ProtoReflect.Descriptor instead.
+func (*Example) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Example) GetExample() isExample_Example {
+	if x != nil {
+		return x.Example
+	}
+	return nil
+}
+
+func (x *Example) GetItemId() string {
+	if x != nil {
+		if x, ok := x.Example.(*Example_ItemId); ok {
+			return x.ItemId
+		}
+	}
+	return ""
+}
+
+func (x *Example) GetVector() *Vector {
+	if x != nil {
+		if x, ok := x.Example.(*Example_Vector); ok {
+			return x.Vector
+		}
+	}
+	return nil
+}
+
+func (x *Example) GetWeight() float32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+type isExample_Example interface {
+	isExample_Example()
+}
+
+type Example_ItemId struct {
+	// The embedding of this item. An id that does not exist is listed in unresolved_ids; NOT_FOUND with ITEM_NOT_FOUND only if
+	// no positive example resolves.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3,oneof"`
+}
+
+type Example_Vector struct {
+	// An embedding.
+	Vector *Vector `protobuf:"bytes,2,opt,name=vector,proto3,oneof"`
+}
+
+func (*Example_ItemId) isExample_Example() {}
+
+func (*Example_Vector) isExample_Example() {}
+
+// InterestList is a profile without a name.
+type InterestList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 16 interests.
+	Interests     []*Interest `protobuf:"bytes,1,rep,name=interests,proto3" json:"interests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterestList) Reset() {
+	*x = InterestList{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterestList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterestList) ProtoMessage() {}
+
+func (x *InterestList) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterestList.ProtoReflect.Descriptor instead.
+func (*InterestList) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *InterestList) GetInterests() []*Interest {
+	if x != nil {
+		return x.Interests
+	}
+	return nil
+}
+
+// Diversity keeps a list from being ten times the same.
+type Diversity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 4 limits, each on another attribute. All hold at once, over all pages.
+	CrowdingLimits []*CrowdingLimit `protobuf:"bytes,1,rep,name=crowding_limits,json=crowdingLimits,proto3" json:"crowding_limits,omitempty"`
+	// Name of an attribute that says which recording an item is (an ISRC, say): of several items with a value in common only
+	// the first in order is returned. The same as a crowding limit with max_per_value 1.
+	DedupeAttribute string `protobuf:"bytes,2,opt,name=dedupe_attribute,json=dedupeAttribute,proto3" json:"dedupe_attribute,omitempty"`
+	// 0 (none, the default) to 1 (most): maximal marginal relevance. Each next neighbor is the candidate with the highest
+	// (1 - mmr) * relevance - mmr * nearness, where relevance is its score (with boosts and exploration) scaled to 1 for the
+	// best candidate and 0 for the last, and nearness is how near it is to the nearest neighbor before it: 1 for the same
+	// vector, 0 for as far as candidates are from the first neighbor on average, or farther. The literature knows the
+	// opposite convention too.
+	Mmr           float64 `protobuf:"fixed64,3,opt,name=mmr,proto3" json:"mmr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diversity) Reset() {
+	*x = Diversity{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diversity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diversity) ProtoMessage() {}
+
+func (x *Diversity) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diversity.ProtoReflect.Descriptor instead.
+func (*Diversity) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Diversity) GetCrowdingLimits() []*CrowdingLimit {
+	if x != nil {
+		return x.CrowdingLimits
+	}
+	return nil
+}
+
+func (x *Diversity) GetDedupeAttribute() string {
+	if x != nil {
+		return x.DedupeAttribute
+	}
+	return ""
+}
+
+func (x *Diversity) GetMmr() float64 {
+	if x != nil {
+		return x.Mmr
+	}
+	return 0
+}
+
+// CrowdingLimit bounds how many neighbors may have a value of an attribute in common. Each value of a multi-valued attribute
+// counts, so a track of two artists counts for both. Items without the attribute are not limited.
+//
+// Limits are kept while searching: the search goes on until neighbor_count neighbors are found, or all items have been
+// looked at, or 20,000 candidates have been; search_info.shortfall_reason says which. Who comes first in order is in.
+type CrowdingLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of an attribute. Required.
+	Attribute string `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// Most neighbors with the same value, at least 1. Required.
+	MaxPerValue   int32 `protobuf:"varint,2,opt,name=max_per_value,json=maxPerValue,proto3" json:"max_per_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CrowdingLimit) Reset() {
+	*x = CrowdingLimit{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CrowdingLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CrowdingLimit) ProtoMessage() {}
+
+func (x *CrowdingLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CrowdingLimit.ProtoReflect.Descriptor instead.
+func (*CrowdingLimit) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CrowdingLimit) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *CrowdingLimit) GetMaxPerValue() int32 {
+	if x != nil {
+		return x.MaxPerValue
+	}
+	return 0
+}
+
+// ScoreBoost adds to an item's score what one of its attributes is worth: weight * transform(value). An item without the
+// attribute gets nothing.
+type ScoreBoost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of an attribute of type INT, FLOAT, BOOL (1 or 0) or TIMESTAMP, as the transform wants it. A value of another type
+	// counts as absent; where the collection has a schema, INVALID_ARGUMENT with ATTRIBUTE_TYPE_MISMATCH. Required.
+	Attribute string `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// How it becomes a number. Required.
+	Transform BoostTransform `protobuf:"varint,2,opt,name=transform,proto3,enum=segue.v1.BoostTransform" json:"transform,omitempty"`
+	// What a number of 1 adds, in units of the score (a cosine, say); finite, negative to push down. Required: not 0.
+	Weight float64 `protobuf:"fixed64,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	// BOOST_TRANSFORM_TIME_DECAY only, required there: after how long a boost is half as large. Positive.
+	HalfLife *durationpb.Duration `protobuf:"bytes,4,opt,name=half_life,json=halfLife,proto3" json:"half_life,omitempty"`
+	// BOOST_TRANSFORM_TIME_DECAY only: the time from which ages are counted. Default: the server's clock.
+	ReferenceTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=reference_time,json=referenceTime,proto3" json:"reference_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreBoost) Reset() {
+	*x = ScoreBoost{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreBoost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreBoost) ProtoMessage() {}
+
+func (x *ScoreBoost) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreBoost.ProtoReflect.Descriptor instead.
+func (*ScoreBoost) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ScoreBoost) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *ScoreBoost) GetTransform() BoostTransform {
+	if x != nil {
+		return x.Transform
+	}
+	return BoostTransform_BOOST_TRANSFORM_UNSPECIFIED
+}
+
+func (x *ScoreBoost) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *ScoreBoost) GetHalfLife() *durationpb.Duration {
+	if x != nil {
+		return x.HalfLife
+	}
+	return nil
+}
+
+func (x *ScoreBoost) GetReferenceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReferenceTime
+	}
+	return nil
+}
+
+// Exploration lets chance into the order: each next neighbor is drawn from the candidates that are left, with a probability
+// in proportion to exp(value / temperature), where value is the score with boosts.
+type Exploration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How much chance, in units of the score; above 0 and finite. At a tenth of the usual difference of two neighbors' scores
+	// little changes, at ten times of it nearly all.
+	Temperature float64 `protobuf:"fixed64,1,opt,name=temperature,proto3" json:"temperature,omitempty"`
+	// Same seed, same draw. 0: the server draws one; search_info.seed says which.
+	Seed          uint64 `protobuf:"varint,2,opt,name=seed,proto3" json:"seed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exploration) Reset() {
+	*x = Exploration{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exploration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exploration) ProtoMessage() {}
+
+func (x *Exploration) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exploration.ProtoReflect.Descriptor instead.
+func (*Exploration) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Exploration) GetTemperature() float64 {
+	if x != nil {
+		return x.Temperature
+	}
+	return 0
+}
+
+func (x *Exploration) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
 
 // SearchEffort says how much work a search may do; more work, better recall.
 type SearchEffort struct {
@@ -358,7 +1250,7 @@ type SearchEffort struct {
 
 func (x *SearchEffort) Reset() {
 	*x = SearchEffort{}
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[2]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +1262,7 @@ func (x *SearchEffort) String() string {
 func (*SearchEffort) ProtoMessage() {}
 
 func (x *SearchEffort) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[2]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +1275,7 @@ func (x *SearchEffort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchEffort.ProtoReflect.Descriptor instead.
 func (*SearchEffort) Descriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{2}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SearchEffort) GetEffort() isSearchEffort_Effort {
@@ -435,7 +1327,11 @@ func (*SearchEffort_Exact) isSearchEffort_Effort() {}
 type NearestNeighborsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most neighbor_count neighbors, best score first, ties by item id ascending by bytes.
-	Neighbors []*Neighbor `protobuf:"bytes,1,rep,name=neighbors,proto3" json:"neighbors,omitempty"` // Numbers 2 and 3 are kept for paging and for examples that do not resolve.
+	Neighbors []*Neighbor `protobuf:"bytes,1,rep,name=neighbors,proto3" json:"neighbors,omitempty"`
+	// Token of the next page; empty where this is the last, and always without page_size.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Ids of examples that do not exist, in the order of the request, each once.
+	UnresolvedIds []string `protobuf:"bytes,3,rep,name=unresolved_ids,json=unresolvedIds,proto3" json:"unresolved_ids,omitempty"`
 	// What the search did and saw. Always set.
 	SearchInfo    *SearchInfo `protobuf:"bytes,4,opt,name=search_info,json=searchInfo,proto3" json:"search_info,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -444,7 +1340,7 @@ type NearestNeighborsResponse struct {
 
 func (x *NearestNeighborsResponse) Reset() {
 	*x = NearestNeighborsResponse{}
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[3]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +1352,7 @@ func (x *NearestNeighborsResponse) String() string {
 func (*NearestNeighborsResponse) ProtoMessage() {}
 
 func (x *NearestNeighborsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[3]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,12 +1365,26 @@ func (x *NearestNeighborsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearestNeighborsResponse.ProtoReflect.Descriptor instead.
 func (*NearestNeighborsResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{3}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NearestNeighborsResponse) GetNeighbors() []*Neighbor {
 	if x != nil {
 		return x.Neighbors
+	}
+	return nil
+}
+
+func (x *NearestNeighborsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *NearestNeighborsResponse) GetUnresolvedIds() []string {
+	if x != nil {
+		return x.UnresolvedIds
 	}
 	return nil
 }
@@ -498,14 +1408,19 @@ type Neighbor struct {
 	// Attributes that read_mask asked for and the item has.
 	Attributes map[string]*AttributeValue `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Embedding as it was written; set only with include_vectors.
-	Vector        *Vector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"` // Numbers 6 and 7 are kept for the matched example and an explanation.
+	Vector *Vector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	// Position of the interest, or of the positive example, that brought the neighbor: that with the best score for it. Absent
+	// where there is only one query vector.
+	MatchedExample *int32 `protobuf:"varint,6,opt,name=matched_example,json=matchedExample,proto3,oneof" json:"matched_example,omitempty"`
+	// Set only with explain.
+	Explanation   *Explanation `protobuf:"bytes,7,opt,name=explanation,proto3" json:"explanation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Neighbor) Reset() {
 	*x = Neighbor{}
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[4]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +1432,7 @@ func (x *Neighbor) String() string {
 func (*Neighbor) ProtoMessage() {}
 
 func (x *Neighbor) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[4]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +1445,7 @@ func (x *Neighbor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbor.ProtoReflect.Descriptor instead.
 func (*Neighbor) Descriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{4}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Neighbor) GetItemId() string {
@@ -568,6 +1483,166 @@ func (x *Neighbor) GetVector() *Vector {
 	return nil
 }
 
+func (x *Neighbor) GetMatchedExample() int32 {
+	if x != nil && x.MatchedExample != nil {
+		return *x.MatchedExample
+	}
+	return 0
+}
+
+func (x *Neighbor) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+// Explanation says why a neighbor stands where it does.
+type Explanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the candidates were ordered by: score + the contributions of boosts + exploration.
+	RankValue float64 `protobuf:"fixed64,1,opt,name=rank_value,json=rankValue,proto3" json:"rank_value,omitempty"`
+	// What each boost added, in the order of the request. A boost that found no value is not listed.
+	Boosts []*BoostContribution `protobuf:"bytes,2,rep,name=boosts,proto3" json:"boosts,omitempty"`
+	// What chance added.
+	Exploration float64 `protobuf:"fixed64,3,opt,name=exploration,proto3" json:"exploration,omitempty"`
+	// With mmr: how near the neighbor was to the nearest neighbor before it, 0 to 1.
+	Nearness float64 `protobuf:"fixed64,4,opt,name=nearness,proto3" json:"nearness,omitempty"`
+	// With mmr: (1 - mmr) * relevance - mmr * nearness.
+	Objective float64 `protobuf:"fixed64,5,opt,name=objective,proto3" json:"objective,omitempty"`
+	// Place among the candidates by rank_value, from 1: what it would have been without limits, turns and mmr.
+	CandidateRank int32 `protobuf:"varint,6,opt,name=candidate_rank,json=candidateRank,proto3" json:"candidate_rank,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explanation) Reset() {
+	*x = Explanation{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explanation) ProtoMessage() {}
+
+func (x *Explanation) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
+func (*Explanation) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Explanation) GetRankValue() float64 {
+	if x != nil {
+		return x.RankValue
+	}
+	return 0
+}
+
+func (x *Explanation) GetBoosts() []*BoostContribution {
+	if x != nil {
+		return x.Boosts
+	}
+	return nil
+}
+
+func (x *Explanation) GetExploration() float64 {
+	if x != nil {
+		return x.Exploration
+	}
+	return 0
+}
+
+func (x *Explanation) GetNearness() float64 {
+	if x != nil {
+		return x.Nearness
+	}
+	return 0
+}
+
+func (x *Explanation) GetObjective() float64 {
+	if x != nil {
+		return x.Objective
+	}
+	return 0
+}
+
+func (x *Explanation) GetCandidateRank() int32 {
+	if x != nil {
+		return x.CandidateRank
+	}
+	return 0
+}
+
+// BoostContribution is what one boost added to one item.
+type BoostContribution struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the attribute.
+	Attribute string `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// What it added.
+	Contribution  float64 `protobuf:"fixed64,2,opt,name=contribution,proto3" json:"contribution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoostContribution) Reset() {
+	*x = BoostContribution{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoostContribution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoostContribution) ProtoMessage() {}
+
+func (x *BoostContribution) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoostContribution.ProtoReflect.Descriptor instead.
+func (*BoostContribution) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *BoostContribution) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *BoostContribution) GetContribution() float64 {
+	if x != nil {
+		return x.Contribution
+	}
+	return 0
+}
+
 // SearchInfo says what a search used and saw.
 type SearchInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -576,20 +1651,26 @@ type SearchInfo struct {
 	// How the search was done.
 	Plan Plan `protobuf:"varint,3,opt,name=plan,proto3,enum=segue.v1.Plan" json:"plan,omitempty"`
 	// Whether the answer has all that was asked for.
-	Completeness Completeness `protobuf:"varint,4,opt,name=completeness,proto3,enum=segue.v1.Completeness" json:"completeness,omitempty"` // Number 5 is kept for the reason of a shortfall.
+	Completeness Completeness `protobuf:"varint,4,opt,name=completeness,proto3,enum=segue.v1.Completeness" json:"completeness,omitempty"`
+	// Why there are fewer neighbors than neighbor_count; SHORTFALL_REASON_UNSPECIFIED where there are not.
+	ShortfallReason ShortfallReason `protobuf:"varint,5,opt,name=shortfall_reason,json=shortfallReason,proto3,enum=segue.v1.ShortfallReason" json:"shortfall_reason,omitempty"`
 	// Beam width that was used; 0 under PLAN_EXACT.
 	EfUsed int32 `protobuf:"varint,6,opt,name=ef_used,json=efUsed,proto3" json:"ef_used,omitempty"` // Number 7 is kept for the expected recall.
 	// How many distances were computed.
 	DistanceCount int64 `protobuf:"varint,8,opt,name=distance_count,json=distanceCount,proto3" json:"distance_count,omitempty"`
 	// How many nodes of the graph were expanded; 0 under PLAN_EXACT.
-	HopCount      int64 `protobuf:"varint,9,opt,name=hop_count,json=hopCount,proto3" json:"hop_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	HopCount int64 `protobuf:"varint,9,opt,name=hop_count,json=hopCount,proto3" json:"hop_count,omitempty"` // Number 10 is kept for the count of items that match.
+	// Seed of the exploration; 0 without.
+	Seed uint64 `protobuf:"varint,11,opt,name=seed,proto3" json:"seed,omitempty"`
+	// How many candidates the neighbors were chosen from; 0 where they were not chosen but simply the nearest.
+	CandidateCount int32 `protobuf:"varint,12,opt,name=candidate_count,json=candidateCount,proto3" json:"candidate_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SearchInfo) Reset() {
 	*x = SearchInfo{}
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[5]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +1682,7 @@ func (x *SearchInfo) String() string {
 func (*SearchInfo) ProtoMessage() {}
 
 func (x *SearchInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_retrieval_service_proto_msgTypes[5]
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +1695,7 @@ func (x *SearchInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchInfo.ProtoReflect.Descriptor instead.
 func (*SearchInfo) Descriptor() ([]byte, []int) {
-	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{5}
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SearchInfo) GetRevision() int64 {
@@ -638,6 +1719,13 @@ func (x *SearchInfo) GetCompleteness() Completeness {
 	return Completeness_COMPLETENESS_UNSPECIFIED
 }
 
+func (x *SearchInfo) GetShortfallReason() ShortfallReason {
+	if x != nil {
+		return x.ShortfallReason
+	}
+	return ShortfallReason_SHORTFALL_REASON_UNSPECIFIED
+}
+
 func (x *SearchInfo) GetEfUsed() int32 {
 	if x != nil {
 		return x.EfUsed
@@ -659,34 +1747,889 @@ func (x *SearchInfo) GetHopCount() int64 {
 	return 0
 }
 
+func (x *SearchInfo) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
+func (x *SearchInfo) GetCandidateCount() int32 {
+	if x != nil {
+		return x.CandidateCount
+	}
+	return 0
+}
+
+// BatchNearestNeighborsRequest holds several queries.
+type BatchNearestNeighborsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// The queries, 1 to 1,000. The collection of each must be empty or the same.
+	Requests      []*NearestNeighborsRequest `protobuf:"bytes,2,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchNearestNeighborsRequest) Reset() {
+	*x = BatchNearestNeighborsRequest{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchNearestNeighborsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchNearestNeighborsRequest) ProtoMessage() {}
+
+func (x *BatchNearestNeighborsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchNearestNeighborsRequest.ProtoReflect.Descriptor instead.
+func (*BatchNearestNeighborsRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BatchNearestNeighborsRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *BatchNearestNeighborsRequest) GetRequests() []*NearestNeighborsRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// BatchNearestNeighborsResponse holds an answer for every query.
+type BatchNearestNeighborsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each request, in the same order.
+	Results       []*QueryResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchNearestNeighborsResponse) Reset() {
+	*x = BatchNearestNeighborsResponse{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchNearestNeighborsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchNearestNeighborsResponse) ProtoMessage() {}
+
+func (x *BatchNearestNeighborsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchNearestNeighborsResponse.ProtoReflect.Descriptor instead.
+func (*BatchNearestNeighborsResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BatchNearestNeighborsResponse) GetResults() []*QueryResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// QueryResult is the answer to one of several queries.
+type QueryResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always one of them is set.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*QueryResult_Response
+	//	*QueryResult_Error
+	Result        isQueryResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryResult) Reset() {
+	*x = QueryResult{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryResult) ProtoMessage() {}
+
+func (x *QueryResult) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryResult.ProtoReflect.Descriptor instead.
+func (*QueryResult) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *QueryResult) GetResult() isQueryResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *QueryResult) GetResponse() *NearestNeighborsResponse {
+	if x != nil {
+		if x, ok := x.Result.(*QueryResult_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *QueryResult) GetError() *QueryError {
+	if x != nil {
+		if x, ok := x.Result.(*QueryResult_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isQueryResult_Result interface {
+	isQueryResult_Result()
+}
+
+type QueryResult_Response struct {
+	// The answer.
+	Response *NearestNeighborsResponse `protobuf:"bytes,1,opt,name=response,proto3,oneof"`
+}
+
+type QueryResult_Error struct {
+	// Why there is none.
+	Error *QueryError `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*QueryResult_Response) isQueryResult_Result() {}
+
+func (*QueryResult_Error) isQueryResult_Result() {}
+
+// QueryError is the error that NearestNeighbors would have failed with.
+type QueryError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code of the status, a google.rpc.Code; never 0.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Name of an ErrorReason without its prefix.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What happened, for people.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Path of the first bad field within the query, for INVALID_ARGUMENT.
+	Field         string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryError) Reset() {
+	*x = QueryError{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryError) ProtoMessage() {}
+
+func (x *QueryError) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryError.ProtoReflect.Descriptor instead.
+func (*QueryError) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *QueryError) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *QueryError) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QueryError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *QueryError) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+// StreamNearestNeighborsRequest is one query of a stream.
+type StreamNearestNeighborsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the caller and returned with the answer; at most 256 bytes. The server does not look at it: unique or not.
+	QueryId string `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	// The query. Required.
+	Request       *NearestNeighborsRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamNearestNeighborsRequest) Reset() {
+	*x = StreamNearestNeighborsRequest{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamNearestNeighborsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamNearestNeighborsRequest) ProtoMessage() {}
+
+func (x *StreamNearestNeighborsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamNearestNeighborsRequest.ProtoReflect.Descriptor instead.
+func (*StreamNearestNeighborsRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StreamNearestNeighborsRequest) GetQueryId() string {
+	if x != nil {
+		return x.QueryId
+	}
+	return ""
+}
+
+func (x *StreamNearestNeighborsRequest) GetRequest() *NearestNeighborsRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// StreamNearestNeighborsResponse is the answer to one query of a stream.
+type StreamNearestNeighborsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That of the query.
+	QueryId string `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	// The answer, or why there is none.
+	Result        *QueryResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamNearestNeighborsResponse) Reset() {
+	*x = StreamNearestNeighborsResponse{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamNearestNeighborsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamNearestNeighborsResponse) ProtoMessage() {}
+
+func (x *StreamNearestNeighborsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamNearestNeighborsResponse.ProtoReflect.Descriptor instead.
+func (*StreamNearestNeighborsResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StreamNearestNeighborsResponse) GetQueryId() string {
+	if x != nil {
+		return x.QueryId
+	}
+	return ""
+}
+
+func (x *StreamNearestNeighborsResponse) GetResult() *QueryResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// ScoreItemsRequest names items to score.
+type ScoreItemsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// What to score for. Required. As in NearestNeighbors, but items that it names are scored like all others.
+	Query *Query `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// The items, 1 to 10,000.
+	ItemIds []string `protobuf:"bytes,3,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	// As in NearestNeighborsRequest.
+	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	// As in NearestNeighborsRequest.
+	MinRevision   int64 `protobuf:"varint,5,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreItemsRequest) Reset() {
+	*x = ScoreItemsRequest{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreItemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreItemsRequest) ProtoMessage() {}
+
+func (x *ScoreItemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreItemsRequest.ProtoReflect.Descriptor instead.
+func (*ScoreItemsRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ScoreItemsRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *ScoreItemsRequest) GetQuery() *Query {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *ScoreItemsRequest) GetItemIds() []string {
+	if x != nil {
+		return x.ItemIds
+	}
+	return nil
+}
+
+func (x *ScoreItemsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+func (x *ScoreItemsRequest) GetMinRevision() int64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+// ScoreItemsResponse holds the scores.
+type ScoreItemsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The items that exist, in the order asked for, without vector and explanation. Under strategies with negatives an item
+	// that a search would leave out for being near to one is scored all the same.
+	Items []*Neighbor `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Ids of items and examples that do not exist, each once: examples first, each in the order of the request.
+	UnresolvedIds []string `protobuf:"bytes,2,rep,name=unresolved_ids,json=unresolvedIds,proto3" json:"unresolved_ids,omitempty"`
+	// A revision up to which every write was seen.
+	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreItemsResponse) Reset() {
+	*x = ScoreItemsResponse{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreItemsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreItemsResponse) ProtoMessage() {}
+
+func (x *ScoreItemsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreItemsResponse.ProtoReflect.Descriptor instead.
+func (*ScoreItemsResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ScoreItemsResponse) GetItems() []*Neighbor {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *ScoreItemsResponse) GetUnresolvedIds() []string {
+	if x != nil {
+		return x.UnresolvedIds
+	}
+	return nil
+}
+
+func (x *ScoreItemsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// ExplainNeighborsRequest is a query to explain.
+type ExplainNeighborsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The query. Required. page_token and page_size must not be set; allow_partial is ignored.
+	Request       *NearestNeighborsRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainNeighborsRequest) Reset() {
+	*x = ExplainNeighborsRequest{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainNeighborsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainNeighborsRequest) ProtoMessage() {}
+
+func (x *ExplainNeighborsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainNeighborsRequest.ProtoReflect.Descriptor instead.
+func (*ExplainNeighborsRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ExplainNeighborsRequest) GetRequest() *NearestNeighborsRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// ExplainNeighborsResponse explains an answer.
+type ExplainNeighborsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answer, with explanations. Exploration uses one seed throughout.
+	Response *NearestNeighborsResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// Position of each neighbor in the answer of an exact search, from 1; 0 where it is not in it.
+	ExactRanks []int32 `protobuf:"varint,2,rep,packed,name=exact_ranks,json=exactRanks,proto3" json:"exact_ranks,omitempty"`
+	// What an exact search answers and this one does not, in the order of the exact answer.
+	Missed []*Neighbor `protobuf:"bytes,3,rep,name=missed,proto3" json:"missed,omitempty"`
+	// Share of the exact answer that was found; 1 where the exact answer is empty.
+	Recall        float64 `protobuf:"fixed64,4,opt,name=recall,proto3" json:"recall,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainNeighborsResponse) Reset() {
+	*x = ExplainNeighborsResponse{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainNeighborsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainNeighborsResponse) ProtoMessage() {}
+
+func (x *ExplainNeighborsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainNeighborsResponse.ProtoReflect.Descriptor instead.
+func (*ExplainNeighborsResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainNeighborsResponse) GetResponse() *NearestNeighborsResponse {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *ExplainNeighborsResponse) GetExactRanks() []int32 {
+	if x != nil {
+		return x.ExactRanks
+	}
+	return nil
+}
+
+func (x *ExplainNeighborsResponse) GetMissed() []*Neighbor {
+	if x != nil {
+		return x.Missed
+	}
+	return nil
+}
+
+func (x *ExplainNeighborsResponse) GetRecall() float64 {
+	if x != nil {
+		return x.Recall
+	}
+	return 0
+}
+
+// ExplainAbsenceRequest asks why an item is not there.
+type ExplainAbsenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The query. Required. page_token and page_size must not be set; allow_partial is ignored.
+	Request *NearestNeighborsRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// Id of the item. Required.
+	ItemId        string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainAbsenceRequest) Reset() {
+	*x = ExplainAbsenceRequest{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainAbsenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainAbsenceRequest) ProtoMessage() {}
+
+func (x *ExplainAbsenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainAbsenceRequest.ProtoReflect.Descriptor instead.
+func (*ExplainAbsenceRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExplainAbsenceRequest) GetRequest() *NearestNeighborsRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *ExplainAbsenceRequest) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+// ExplainAbsenceResponse says where an item is, or why it is not there. The checks are made in the order of AbsenceReason, and
+// the first that applies is the reason.
+type ExplainAbsenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why.
+	Reason AbsenceReason `protobuf:"varint,1,opt,name=reason,proto3,enum=segue.v1.AbsenceReason" json:"reason,omitempty"`
+	// ABSENCE_REASON_PRESENT: position in the answer, from 1. ABSENCE_REASON_ANN_MISS: position in the exact answer.
+	// ABSENCE_REASON_CROWDED_OUT, ABSENCE_REASON_OUTRANKED, ABSENCE_REASON_BEYOND_K: position among all allowed items by score.
+	// Else 0.
+	Rank int32 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
+	// Score of the item for the query; absent where it is not indexed.
+	Score *float32 `protobuf:"fixed32,3,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	// The reason in words, with the names and numbers that matter.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// ABSENCE_REASON_CROWDED_OUT: the attribute.
+	Attribute string `protobuf:"bytes,5,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// ABSENCE_REASON_CROWDED_OUT: the value that has no room left.
+	Value string `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
+	// ABSENCE_REASON_CROWDED_OUT: the neighbors that took the room, at most 10, in order.
+	CrowdedBy     []string `protobuf:"bytes,7,rep,name=crowded_by,json=crowdedBy,proto3" json:"crowded_by,omitempty"` // Numbers 8 and 9 are kept for the clause of a filter and the exclusion set.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainAbsenceResponse) Reset() {
+	*x = ExplainAbsenceResponse{}
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainAbsenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainAbsenceResponse) ProtoMessage() {}
+
+func (x *ExplainAbsenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_retrieval_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainAbsenceResponse.ProtoReflect.Descriptor instead.
+func (*ExplainAbsenceResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_retrieval_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExplainAbsenceResponse) GetReason() AbsenceReason {
+	if x != nil {
+		return x.Reason
+	}
+	return AbsenceReason_ABSENCE_REASON_UNSPECIFIED
+}
+
+func (x *ExplainAbsenceResponse) GetRank() int32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *ExplainAbsenceResponse) GetScore() float32 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+func (x *ExplainAbsenceResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ExplainAbsenceResponse) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *ExplainAbsenceResponse) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *ExplainAbsenceResponse) GetCrowdedBy() []string {
+	if x != nil {
+		return x.CrowdedBy
+	}
+	return nil
+}
+
 var File_segue_v1_retrieval_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\n" +
-	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x15segue/v1/vector.proto\"\xc9\x02\n" +
+	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x15segue/v1/vector.proto\"\xdc\x05\n" +
 	"\x17NearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12%\n" +
 	"\x05query\x18\x03 \x01(\v2\x0f.segue.v1.QueryR\x05query\x12%\n" +
-	"\x0eneighbor_count\x18\x04 \x01(\x05R\rneighborCount\x12;\n" +
-	"\rsearch_effort\x18\t \x01(\v2\x16.segue.v1.SearchEffortR\fsearchEffort\x127\n" +
+	"\x0eneighbor_count\x18\x04 \x01(\x05R\rneighborCount\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\x12;\n" +
+	"\rsearch_effort\x18\t \x01(\v2\x16.segue.v1.SearchEffortR\fsearchEffort\x121\n" +
+	"\tdiversity\x18\n" +
+	" \x01(\v2\x13.segue.v1.DiversityR\tdiversity\x12,\n" +
+	"\x06boosts\x18\v \x03(\v2\x14.segue.v1.ScoreBoostR\x06boosts\x127\n" +
+	"\vexploration\x18\f \x01(\v2\x15.segue.v1.ExplorationR\vexploration\x12 \n" +
+	"\tmin_score\x18\r \x01(\x02H\x00R\bminScore\x88\x01\x01\x127\n" +
 	"\tread_mask\x18\x0e \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12'\n" +
-	"\x0finclude_vectors\x18\x0f \x01(\bR\x0eincludeVectors\x12!\n" +
-	"\fmin_revision\x18\x11 \x01(\x03R\vminRevision\"q\n" +
+	"\x0finclude_vectors\x18\x0f \x01(\bR\x0eincludeVectors\x12#\n" +
+	"\rallow_partial\x18\x10 \x01(\bR\fallowPartial\x12!\n" +
+	"\fmin_revision\x18\x11 \x01(\x03R\vminRevision\x12\x18\n" +
+	"\aexplain\x18\x13 \x01(\bR\aexplain\x12\x1b\n" +
+	"\tpage_size\x18\x14 \x01(\x05R\bpageSize\x12'\n" +
+	"\x0fcandidate_count\x18\x15 \x01(\x05R\x0ecandidateCount\x12#\n" +
+	"\rinclude_seeds\x18\x16 \x01(\bR\fincludeSeedsB\f\n" +
+	"\n" +
+	"_min_score\"\xdb\x01\n" +
 	"\x05Query\x12*\n" +
 	"\x06vector\x18\x01 \x01(\v2\x10.segue.v1.VectorH\x00R\x06vector\x12\x19\n" +
 	"\aitem_id\x18\x02 \x01(\tH\x00R\x06itemId\x12\x19\n" +
-	"\auser_id\x18\x03 \x01(\tH\x00R\x06userIdB\x06\n" +
-	"\x04form\"B\n" +
+	"\auser_id\x18\x03 \x01(\tH\x00R\x06userId\x120\n" +
+	"\bexamples\x18\x04 \x01(\v2\x12.segue.v1.ExamplesH\x00R\bexamples\x126\n" +
+	"\tinterests\x18\x05 \x01(\v2\x16.segue.v1.InterestListH\x00R\tinterestsB\x06\n" +
+	"\x04form\"\x9f\x01\n" +
+	"\bExamples\x12-\n" +
+	"\bpositive\x18\x01 \x03(\v2\x11.segue.v1.ExampleR\bpositive\x12-\n" +
+	"\bnegative\x18\x02 \x03(\v2\x11.segue.v1.ExampleR\bnegative\x125\n" +
+	"\bstrategy\x18\x03 \x01(\x0e2\x19.segue.v1.ExampleStrategyR\bstrategy\"s\n" +
+	"\aExample\x12\x19\n" +
+	"\aitem_id\x18\x01 \x01(\tH\x00R\x06itemId\x12*\n" +
+	"\x06vector\x18\x02 \x01(\v2\x10.segue.v1.VectorH\x00R\x06vector\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\x02R\x06weightB\t\n" +
+	"\aexample\"@\n" +
+	"\fInterestList\x120\n" +
+	"\tinterests\x18\x01 \x03(\v2\x12.segue.v1.InterestR\tinterests\"\x8a\x01\n" +
+	"\tDiversity\x12@\n" +
+	"\x0fcrowding_limits\x18\x01 \x03(\v2\x17.segue.v1.CrowdingLimitR\x0ecrowdingLimits\x12)\n" +
+	"\x10dedupe_attribute\x18\x02 \x01(\tR\x0fdedupeAttribute\x12\x10\n" +
+	"\x03mmr\x18\x03 \x01(\x01R\x03mmr\"Q\n" +
+	"\rCrowdingLimit\x12\x1c\n" +
+	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\"\n" +
+	"\rmax_per_value\x18\x02 \x01(\x05R\vmaxPerValue\"\xf5\x01\n" +
+	"\n" +
+	"ScoreBoost\x12\x1c\n" +
+	"\tattribute\x18\x01 \x01(\tR\tattribute\x126\n" +
+	"\ttransform\x18\x02 \x01(\x0e2\x18.segue.v1.BoostTransformR\ttransform\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\x01R\x06weight\x126\n" +
+	"\thalf_life\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bhalfLife\x12A\n" +
+	"\x0ereference_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rreferenceTime\"C\n" +
+	"\vExploration\x12 \n" +
+	"\vtemperature\x18\x01 \x01(\x01R\vtemperature\x12\x12\n" +
+	"\x04seed\x18\x02 \x01(\x04R\x04seed\"B\n" +
 	"\fSearchEffort\x12\x10\n" +
 	"\x02ef\x18\x01 \x01(\x05H\x00R\x02ef\x12\x16\n" +
 	"\x05exact\x18\x02 \x01(\bH\x00R\x05exactB\b\n" +
-	"\x06effort\"\x83\x01\n" +
+	"\x06effort\"\xd2\x01\n" +
 	"\x18NearestNeighborsResponse\x120\n" +
-	"\tneighbors\x18\x01 \x03(\v2\x12.segue.v1.NeighborR\tneighbors\x125\n" +
+	"\tneighbors\x18\x01 \x03(\v2\x12.segue.v1.NeighborR\tneighbors\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12%\n" +
+	"\x0eunresolved_ids\x18\x03 \x03(\tR\runresolvedIds\x125\n" +
 	"\vsearch_info\x18\x04 \x01(\v2\x14.segue.v1.SearchInfoR\n" +
-	"searchInfo\"\x9c\x02\n" +
+	"searchInfo\"\x97\x03\n" +
 	"\bNeighbor\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x02R\x05score\x12\x1a\n" +
@@ -694,31 +2637,145 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x04 \x03(\v2\".segue.v1.Neighbor.AttributesEntryR\n" +
 	"attributes\x12(\n" +
-	"\x06vector\x18\x05 \x01(\v2\x10.segue.v1.VectorR\x06vector\x1aW\n" +
+	"\x06vector\x18\x05 \x01(\v2\x10.segue.v1.VectorR\x06vector\x12,\n" +
+	"\x0fmatched_example\x18\x06 \x01(\x05H\x00R\x0ematchedExample\x88\x01\x01\x127\n" +
+	"\vexplanation\x18\a \x01(\v2\x15.segue.v1.ExplanationR\vexplanation\x1aW\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01\"\xe5\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01B\x12\n" +
+	"\x10_matched_example\"\xe4\x01\n" +
+	"\vExplanation\x12\x1d\n" +
+	"\n" +
+	"rank_value\x18\x01 \x01(\x01R\trankValue\x123\n" +
+	"\x06boosts\x18\x02 \x03(\v2\x1b.segue.v1.BoostContributionR\x06boosts\x12 \n" +
+	"\vexploration\x18\x03 \x01(\x01R\vexploration\x12\x1a\n" +
+	"\bnearness\x18\x04 \x01(\x01R\bnearness\x12\x1c\n" +
+	"\tobjective\x18\x05 \x01(\x01R\tobjective\x12%\n" +
+	"\x0ecandidate_rank\x18\x06 \x01(\x05R\rcandidateRank\"U\n" +
+	"\x11BoostContribution\x12\x1c\n" +
+	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\"\n" +
+	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\xe8\x02\n" +
 	"\n" +
 	"SearchInfo\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\"\n" +
 	"\x04plan\x18\x03 \x01(\x0e2\x0e.segue.v1.PlanR\x04plan\x12:\n" +
-	"\fcompleteness\x18\x04 \x01(\x0e2\x16.segue.v1.CompletenessR\fcompleteness\x12\x17\n" +
+	"\fcompleteness\x18\x04 \x01(\x0e2\x16.segue.v1.CompletenessR\fcompleteness\x12D\n" +
+	"\x10shortfall_reason\x18\x05 \x01(\x0e2\x19.segue.v1.ShortfallReasonR\x0fshortfallReason\x12\x17\n" +
 	"\aef_used\x18\x06 \x01(\x05R\x06efUsed\x12%\n" +
 	"\x0edistance_count\x18\b \x01(\x03R\rdistanceCount\x12\x1b\n" +
-	"\thop_count\x18\t \x01(\x03R\bhopCount*<\n" +
+	"\thop_count\x18\t \x01(\x03R\bhopCount\x12\x12\n" +
+	"\x04seed\x18\v \x01(\x04R\x04seed\x12'\n" +
+	"\x0fcandidate_count\x18\f \x01(\x05R\x0ecandidateCount\"}\n" +
+	"\x1cBatchNearestNeighborsRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12=\n" +
+	"\brequests\x18\x02 \x03(\v2!.segue.v1.NearestNeighborsRequestR\brequests\"P\n" +
+	"\x1dBatchNearestNeighborsResponse\x12/\n" +
+	"\aresults\x18\x01 \x03(\v2\x15.segue.v1.QueryResultR\aresults\"\x87\x01\n" +
+	"\vQueryResult\x12@\n" +
+	"\bresponse\x18\x01 \x01(\v2\".segue.v1.NearestNeighborsResponseH\x00R\bresponse\x12,\n" +
+	"\x05error\x18\x02 \x01(\v2\x14.segue.v1.QueryErrorH\x00R\x05errorB\b\n" +
+	"\x06result\"h\n" +
+	"\n" +
+	"QueryError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\"w\n" +
+	"\x1dStreamNearestNeighborsRequest\x12\x19\n" +
+	"\bquery_id\x18\x01 \x01(\tR\aqueryId\x12;\n" +
+	"\arequest\x18\x02 \x01(\v2!.segue.v1.NearestNeighborsRequestR\arequest\"j\n" +
+	"\x1eStreamNearestNeighborsResponse\x12\x19\n" +
+	"\bquery_id\x18\x01 \x01(\tR\aqueryId\x12-\n" +
+	"\x06result\x18\x02 \x01(\v2\x15.segue.v1.QueryResultR\x06result\"\xd1\x01\n" +
+	"\x11ScoreItemsRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12%\n" +
+	"\x05query\x18\x02 \x01(\v2\x0f.segue.v1.QueryR\x05query\x12\x19\n" +
+	"\bitem_ids\x18\x03 \x03(\tR\aitemIds\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12!\n" +
+	"\fmin_revision\x18\x05 \x01(\x03R\vminRevision\"\x81\x01\n" +
+	"\x12ScoreItemsResponse\x12(\n" +
+	"\x05items\x18\x01 \x03(\v2\x12.segue.v1.NeighborR\x05items\x12%\n" +
+	"\x0eunresolved_ids\x18\x02 \x03(\tR\runresolvedIds\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"V\n" +
+	"\x17ExplainNeighborsRequest\x12;\n" +
+	"\arequest\x18\x01 \x01(\v2!.segue.v1.NearestNeighborsRequestR\arequest\"\xbf\x01\n" +
+	"\x18ExplainNeighborsResponse\x12>\n" +
+	"\bresponse\x18\x01 \x01(\v2\".segue.v1.NearestNeighborsResponseR\bresponse\x12\x1f\n" +
+	"\vexact_ranks\x18\x02 \x03(\x05R\n" +
+	"exactRanks\x12*\n" +
+	"\x06missed\x18\x03 \x03(\v2\x12.segue.v1.NeighborR\x06missed\x12\x16\n" +
+	"\x06recall\x18\x04 \x01(\x01R\x06recall\"m\n" +
+	"\x15ExplainAbsenceRequest\x12;\n" +
+	"\arequest\x18\x01 \x01(\v2!.segue.v1.NearestNeighborsRequestR\arequest\x12\x17\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\"\xed\x01\n" +
+	"\x16ExplainAbsenceResponse\x12/\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x17.segue.v1.AbsenceReasonR\x06reason\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\x05R\x04rank\x12\x19\n" +
+	"\x05score\x18\x03 \x01(\x02H\x00R\x05score\x88\x01\x01\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x1c\n" +
+	"\tattribute\x18\x05 \x01(\tR\tattribute\x12\x14\n" +
+	"\x05value\x18\x06 \x01(\tR\x05value\x12\x1d\n" +
+	"\n" +
+	"crowded_by\x18\a \x03(\tR\tcrowdedByB\b\n" +
+	"\x06_score*\xa7\x01\n" +
+	"\x0fExampleStrategy\x12 \n" +
+	"\x1cEXAMPLE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18EXAMPLE_STRATEGY_AVERAGE\x10\x01\x12\x1f\n" +
+	"\x1bEXAMPLE_STRATEGY_BEST_SCORE\x10\x02\x12\x18\n" +
+	"\x14EXAMPLE_STRATEGY_SUM\x10\x03\x12\x19\n" +
+	"\x15EXAMPLE_STRATEGY_EACH\x10\x04*\x86\x01\n" +
+	"\x0eBoostTransform\x12\x1f\n" +
+	"\x1bBOOST_TRANSFORM_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16BOOST_TRANSFORM_LINEAR\x10\x01\x12\x17\n" +
+	"\x13BOOST_TRANSFORM_LOG\x10\x02\x12\x1e\n" +
+	"\x1aBOOST_TRANSFORM_TIME_DECAY\x10\x03*<\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x10PLAN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"PLAN_GRAPH\x10\x01\x12\x0e\n" +
 	"\n" +
-	"PLAN_EXACT\x10\x02*c\n" +
+	"PLAN_EXACT\x10\x02*\xa7\x01\n" +
 	"\fCompleteness\x12\x1c\n" +
 	"\x18COMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15COMPLETENESS_COMPLETE\x10\x01\x12\x1a\n" +
-	"\x16COMPLETENESS_EXHAUSTED\x10\x022\x86\x01\n" +
+	"\x16COMPLETENESS_EXHAUSTED\x10\x02\x12!\n" +
+	"\x1dCOMPLETENESS_PARTIAL_DEADLINE\x10\x03\x12\x1f\n" +
+	"\x1bCOMPLETENESS_PARTIAL_BUDGET\x10\x04*\x84\x02\n" +
+	"\x0fShortfallReason\x12 \n" +
+	"\x1cSHORTFALL_REASON_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19SHORTFALL_REASON_DEADLINE\x10\x01\x12%\n" +
+	"!SHORTFALL_REASON_CANDIDATE_BUDGET\x10\x02\x12\x1d\n" +
+	"\x19SHORTFALL_REASON_CROWDING\x10\x03\x12&\n" +
+	"\"SHORTFALL_REASON_NEGATIVE_EXAMPLES\x10\x04\x12\x1e\n" +
+	"\x1aSHORTFALL_REASON_MIN_SCORE\x10\x05\x12\"\n" +
+	"\x1eSHORTFALL_REASON_TOO_FEW_ITEMS\x10\x06*\xc2\x02\n" +
+	"\rAbsenceReason\x12\x1e\n" +
+	"\x1aABSENCE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ABSENCE_REASON_PRESENT\x10\x01\x12\x1e\n" +
+	"\x1aABSENCE_REASON_NOT_INDEXED\x10\x02\x12\x17\n" +
+	"\x13ABSENCE_REASON_SEED\x10\x03\x12\"\n" +
+	"\x1eABSENCE_REASON_BELOW_MIN_SCORE\x10\x06\x12 \n" +
+	"\x1cABSENCE_REASON_NEAR_NEGATIVE\x10\a\x12\x1b\n" +
+	"\x17ABSENCE_REASON_ANN_MISS\x10\b\x12\x1e\n" +
+	"\x1aABSENCE_REASON_CROWDED_OUT\x10\t\x12\x1c\n" +
+	"\x18ABSENCE_REASON_OUTRANKED\x10\n" +
+	"\x12\x1b\n" +
+	"\x17ABSENCE_REASON_BEYOND_K\x10\v2\xf1\x05\n" +
 	"\x10RetrievalService\x12r\n" +
 	"\x10NearestNeighbors\x12!.segue.v1.NearestNeighborsRequest\x1a\".segue.v1.NearestNeighborsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
-	"collection\x18\x02\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"collection\x18\x02\x90\x02\x01\x12\x81\x01\n" +
+	"\x15BatchNearestNeighbors\x12&.segue.v1.BatchNearestNeighborsRequest\x1a'.segue.v1.BatchNearestNeighborsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x03\x90\x02\x01\x12\x90\x01\n" +
+	"\x16StreamNearestNeighbors\x12'.segue.v1.StreamNearestNeighborsRequest\x1a(.segue.v1.StreamNearestNeighborsResponse\"\x1f\x8a\xe7\x18\x18\b\x01\x12\x12request.collection\x18\x03\x90\x02\x01(\x010\x01\x12`\n" +
+	"\n" +
+	"ScoreItems\x12\x1b.segue.v1.ScoreItemsRequest\x1a\x1c.segue.v1.ScoreItemsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x02\x90\x02\x01\x12z\n" +
+	"\x10ExplainNeighbors\x12!.segue.v1.ExplainNeighborsRequest\x1a\".segue.v1.ExplainNeighborsResponse\"\x1f\x8a\xe7\x18\x18\b\x01\x12\x12request.collection\x18\x03\x90\x02\x01\x12t\n" +
+	"\x0eExplainAbsence\x12\x1f.segue.v1.ExplainAbsenceRequest\x1a .segue.v1.ExplainAbsenceResponse\"\x1f\x8a\xe7\x18\x18\b\x01\x12\x12request.collection\x18\x03\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_retrieval_service_proto_rawDescOnce sync.Once
@@ -732,41 +2789,110 @@ func file_segue_v1_retrieval_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_retrieval_service_proto_rawDescData
 }
 
-var file_segue_v1_retrieval_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_segue_v1_retrieval_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_segue_v1_retrieval_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_segue_v1_retrieval_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_segue_v1_retrieval_service_proto_goTypes = []any{
-	(Plan)(0),                        // 0: segue.v1.Plan
-	(Completeness)(0),                // 1: segue.v1.Completeness
-	(*NearestNeighborsRequest)(nil),  // 2: segue.v1.NearestNeighborsRequest
-	(*Query)(nil),                    // 3: segue.v1.Query
-	(*SearchEffort)(nil),             // 4: segue.v1.SearchEffort
-	(*NearestNeighborsResponse)(nil), // 5: segue.v1.NearestNeighborsResponse
-	(*Neighbor)(nil),                 // 6: segue.v1.Neighbor
-	(*SearchInfo)(nil),               // 7: segue.v1.SearchInfo
-	nil,                              // 8: segue.v1.Neighbor.AttributesEntry
-	(*fieldmaskpb.FieldMask)(nil),    // 9: google.protobuf.FieldMask
-	(*Vector)(nil),                   // 10: segue.v1.Vector
-	(*AttributeValue)(nil),           // 11: segue.v1.AttributeValue
+	(ExampleStrategy)(0),                   // 0: segue.v1.ExampleStrategy
+	(BoostTransform)(0),                    // 1: segue.v1.BoostTransform
+	(Plan)(0),                              // 2: segue.v1.Plan
+	(Completeness)(0),                      // 3: segue.v1.Completeness
+	(ShortfallReason)(0),                   // 4: segue.v1.ShortfallReason
+	(AbsenceReason)(0),                     // 5: segue.v1.AbsenceReason
+	(*NearestNeighborsRequest)(nil),        // 6: segue.v1.NearestNeighborsRequest
+	(*Query)(nil),                          // 7: segue.v1.Query
+	(*Examples)(nil),                       // 8: segue.v1.Examples
+	(*Example)(nil),                        // 9: segue.v1.Example
+	(*InterestList)(nil),                   // 10: segue.v1.InterestList
+	(*Diversity)(nil),                      // 11: segue.v1.Diversity
+	(*CrowdingLimit)(nil),                  // 12: segue.v1.CrowdingLimit
+	(*ScoreBoost)(nil),                     // 13: segue.v1.ScoreBoost
+	(*Exploration)(nil),                    // 14: segue.v1.Exploration
+	(*SearchEffort)(nil),                   // 15: segue.v1.SearchEffort
+	(*NearestNeighborsResponse)(nil),       // 16: segue.v1.NearestNeighborsResponse
+	(*Neighbor)(nil),                       // 17: segue.v1.Neighbor
+	(*Explanation)(nil),                    // 18: segue.v1.Explanation
+	(*BoostContribution)(nil),              // 19: segue.v1.BoostContribution
+	(*SearchInfo)(nil),                     // 20: segue.v1.SearchInfo
+	(*BatchNearestNeighborsRequest)(nil),   // 21: segue.v1.BatchNearestNeighborsRequest
+	(*BatchNearestNeighborsResponse)(nil),  // 22: segue.v1.BatchNearestNeighborsResponse
+	(*QueryResult)(nil),                    // 23: segue.v1.QueryResult
+	(*QueryError)(nil),                     // 24: segue.v1.QueryError
+	(*StreamNearestNeighborsRequest)(nil),  // 25: segue.v1.StreamNearestNeighborsRequest
+	(*StreamNearestNeighborsResponse)(nil), // 26: segue.v1.StreamNearestNeighborsResponse
+	(*ScoreItemsRequest)(nil),              // 27: segue.v1.ScoreItemsRequest
+	(*ScoreItemsResponse)(nil),             // 28: segue.v1.ScoreItemsResponse
+	(*ExplainNeighborsRequest)(nil),        // 29: segue.v1.ExplainNeighborsRequest
+	(*ExplainNeighborsResponse)(nil),       // 30: segue.v1.ExplainNeighborsResponse
+	(*ExplainAbsenceRequest)(nil),          // 31: segue.v1.ExplainAbsenceRequest
+	(*ExplainAbsenceResponse)(nil),         // 32: segue.v1.ExplainAbsenceResponse
+	nil,                                    // 33: segue.v1.Neighbor.AttributesEntry
+	(*fieldmaskpb.FieldMask)(nil),          // 34: google.protobuf.FieldMask
+	(*Vector)(nil),                         // 35: segue.v1.Vector
+	(*Interest)(nil),                       // 36: segue.v1.Interest
+	(*durationpb.Duration)(nil),            // 37: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 38: google.protobuf.Timestamp
+	(*AttributeValue)(nil),                 // 39: segue.v1.AttributeValue
 }
 var file_segue_v1_retrieval_service_proto_depIdxs = []int32{
-	3,  // 0: segue.v1.NearestNeighborsRequest.query:type_name -> segue.v1.Query
-	4,  // 1: segue.v1.NearestNeighborsRequest.search_effort:type_name -> segue.v1.SearchEffort
-	9,  // 2: segue.v1.NearestNeighborsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	10, // 3: segue.v1.Query.vector:type_name -> segue.v1.Vector
-	6,  // 4: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
-	7,  // 5: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
-	8,  // 6: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
-	10, // 7: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
-	0,  // 8: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
-	1,  // 9: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
-	11, // 10: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	2,  // 11: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
-	5,  // 12: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 0: segue.v1.NearestNeighborsRequest.query:type_name -> segue.v1.Query
+	15, // 1: segue.v1.NearestNeighborsRequest.search_effort:type_name -> segue.v1.SearchEffort
+	11, // 2: segue.v1.NearestNeighborsRequest.diversity:type_name -> segue.v1.Diversity
+	13, // 3: segue.v1.NearestNeighborsRequest.boosts:type_name -> segue.v1.ScoreBoost
+	14, // 4: segue.v1.NearestNeighborsRequest.exploration:type_name -> segue.v1.Exploration
+	34, // 5: segue.v1.NearestNeighborsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	35, // 6: segue.v1.Query.vector:type_name -> segue.v1.Vector
+	8,  // 7: segue.v1.Query.examples:type_name -> segue.v1.Examples
+	10, // 8: segue.v1.Query.interests:type_name -> segue.v1.InterestList
+	9,  // 9: segue.v1.Examples.positive:type_name -> segue.v1.Example
+	9,  // 10: segue.v1.Examples.negative:type_name -> segue.v1.Example
+	0,  // 11: segue.v1.Examples.strategy:type_name -> segue.v1.ExampleStrategy
+	35, // 12: segue.v1.Example.vector:type_name -> segue.v1.Vector
+	36, // 13: segue.v1.InterestList.interests:type_name -> segue.v1.Interest
+	12, // 14: segue.v1.Diversity.crowding_limits:type_name -> segue.v1.CrowdingLimit
+	1,  // 15: segue.v1.ScoreBoost.transform:type_name -> segue.v1.BoostTransform
+	37, // 16: segue.v1.ScoreBoost.half_life:type_name -> google.protobuf.Duration
+	38, // 17: segue.v1.ScoreBoost.reference_time:type_name -> google.protobuf.Timestamp
+	17, // 18: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
+	20, // 19: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
+	33, // 20: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
+	35, // 21: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
+	18, // 22: segue.v1.Neighbor.explanation:type_name -> segue.v1.Explanation
+	19, // 23: segue.v1.Explanation.boosts:type_name -> segue.v1.BoostContribution
+	2,  // 24: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
+	3,  // 25: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
+	4,  // 26: segue.v1.SearchInfo.shortfall_reason:type_name -> segue.v1.ShortfallReason
+	6,  // 27: segue.v1.BatchNearestNeighborsRequest.requests:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 28: segue.v1.BatchNearestNeighborsResponse.results:type_name -> segue.v1.QueryResult
+	16, // 29: segue.v1.QueryResult.response:type_name -> segue.v1.NearestNeighborsResponse
+	24, // 30: segue.v1.QueryResult.error:type_name -> segue.v1.QueryError
+	6,  // 31: segue.v1.StreamNearestNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 32: segue.v1.StreamNearestNeighborsResponse.result:type_name -> segue.v1.QueryResult
+	7,  // 33: segue.v1.ScoreItemsRequest.query:type_name -> segue.v1.Query
+	34, // 34: segue.v1.ScoreItemsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	17, // 35: segue.v1.ScoreItemsResponse.items:type_name -> segue.v1.Neighbor
+	6,  // 36: segue.v1.ExplainNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	16, // 37: segue.v1.ExplainNeighborsResponse.response:type_name -> segue.v1.NearestNeighborsResponse
+	17, // 38: segue.v1.ExplainNeighborsResponse.missed:type_name -> segue.v1.Neighbor
+	6,  // 39: segue.v1.ExplainAbsenceRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	5,  // 40: segue.v1.ExplainAbsenceResponse.reason:type_name -> segue.v1.AbsenceReason
+	39, // 41: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	6,  // 42: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
+	21, // 43: segue.v1.RetrievalService.BatchNearestNeighbors:input_type -> segue.v1.BatchNearestNeighborsRequest
+	25, // 44: segue.v1.RetrievalService.StreamNearestNeighbors:input_type -> segue.v1.StreamNearestNeighborsRequest
+	27, // 45: segue.v1.RetrievalService.ScoreItems:input_type -> segue.v1.ScoreItemsRequest
+	29, // 46: segue.v1.RetrievalService.ExplainNeighbors:input_type -> segue.v1.ExplainNeighborsRequest
+	31, // 47: segue.v1.RetrievalService.ExplainAbsence:input_type -> segue.v1.ExplainAbsenceRequest
+	16, // 48: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
+	22, // 49: segue.v1.RetrievalService.BatchNearestNeighbors:output_type -> segue.v1.BatchNearestNeighborsResponse
+	26, // 50: segue.v1.RetrievalService.StreamNearestNeighbors:output_type -> segue.v1.StreamNearestNeighborsResponse
+	28, // 51: segue.v1.RetrievalService.ScoreItems:output_type -> segue.v1.ScoreItemsResponse
+	30, // 52: segue.v1.RetrievalService.ExplainNeighbors:output_type -> segue.v1.ExplainNeighborsResponse
+	32, // 53: segue.v1.RetrievalService.ExplainAbsence:output_type -> segue.v1.ExplainAbsenceResponse
+	48, // [48:54] is the sub-list for method output_type
+	42, // [42:48] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_retrieval_service_proto_init() }
@@ -776,23 +2902,37 @@ func file_segue_v1_retrieval_service_proto_init() {
 	}
 	file_segue_v1_attribute_proto_init()
 	file_segue_v1_options_proto_init()
+	file_segue_v1_profile_proto_init()
 	file_segue_v1_vector_proto_init()
+	file_segue_v1_retrieval_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_segue_v1_retrieval_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*Query_Vector)(nil),
 		(*Query_ItemId)(nil),
 		(*Query_UserId)(nil),
+		(*Query_Examples)(nil),
+		(*Query_Interests)(nil),
 	}
-	file_segue_v1_retrieval_service_proto_msgTypes[2].OneofWrappers = []any{
+	file_segue_v1_retrieval_service_proto_msgTypes[3].OneofWrappers = []any{
+		(*Example_ItemId)(nil),
+		(*Example_Vector)(nil),
+	}
+	file_segue_v1_retrieval_service_proto_msgTypes[9].OneofWrappers = []any{
 		(*SearchEffort_Ef)(nil),
 		(*SearchEffort_Exact)(nil),
 	}
+	file_segue_v1_retrieval_service_proto_msgTypes[11].OneofWrappers = []any{}
+	file_segue_v1_retrieval_service_proto_msgTypes[17].OneofWrappers = []any{
+		(*QueryResult_Response)(nil),
+		(*QueryResult_Error)(nil),
+	}
+	file_segue_v1_retrieval_service_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_retrieval_service_proto_rawDesc), len(file_segue_v1_retrieval_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   7,
+			NumEnums:      6,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RetrievalService_NearestNeighbors_FullMethodName = "/segue.v1.RetrievalService/NearestNeighbors"
+	RetrievalService_NearestNeighbors_FullMethodName       = "/segue.v1.RetrievalService/NearestNeighbors"
+	RetrievalService_BatchNearestNeighbors_FullMethodName  = "/segue.v1.RetrievalService/BatchNearestNeighbors"
+	RetrievalService_StreamNearestNeighbors_FullMethodName = "/segue.v1.RetrievalService/StreamNearestNeighbors"
+	RetrievalService_ScoreItems_FullMethodName             = "/segue.v1.RetrievalService/ScoreItems"
+	RetrievalService_ExplainNeighbors_FullMethodName       = "/segue.v1.RetrievalService/ExplainNeighbors"
+	RetrievalService_ExplainAbsence_FullMethodName         = "/segue.v1.RetrievalService/ExplainAbsence"
 )
 
 // RetrievalServiceClient is the client API for RetrievalService service.
@@ -28,22 +33,42 @@ const (
 //
 // RetrievalService answers nearest-neighbor queries.
 type RetrievalServiceClient interface {
-	// NearestNeighbors returns the items whose embeddings are nearest to what the query stands for: a vector, an item
-	// ("more like this"), or a user's stored profile (user-to-item).
+	// NearestNeighbors returns the items that a listener should get for a query: a vector, an item ("more like this"), a
+	// user's stored profile, examples liked and disliked, or interests given in the request. What is allowed and in which
+	// order it comes, the request says too: diversity, boosts, exploration.
 	//
 	// The search is approximate unless search_effort.exact is set: an item that belongs in the answer can be missing,
 	// but every answered item has its true score, computed at full precision.
 	//
-	// Order: best score first, ties by item id ascending by bytes. The same request at the same revision gives the
-	// same bytes. More neighbors asked for than there are: OK with all there are, and search_info.completeness says
-	// COMPLETENESS_EXHAUSTED; never an error.
+	// Order: best score first, ties by item id ascending by bytes; with boosts, exploration, diversity or several
+	// interests by the rules of those fields. The same request at the same revision gives the same bytes (with
+	// exploration: at the same seed, with a time decay: at the same reference_time). More neighbors asked for than can be
+	// had: OK with all there are, and search_info says why; never an error.
 	//
 	// Safe to retry.
 	//
 	// Errors: INVALID_ARGUMENT for bad fields (see ErrorReason for each), NOT_FOUND for an unknown collection, item or
 	// user, RESOURCE_EXHAUSTED with RESPONSE_TOO_LARGE when the answer would not fit in a message, DEADLINE_EXCEEDED
-	// when the deadline passes first.
+	// when the deadline passes first (see allow_partial).
 	NearestNeighbors(ctx context.Context, in *NearestNeighborsRequest, opts ...grpc.CallOption) (*NearestNeighborsResponse, error)
+	// BatchNearestNeighbors answers several queries of one collection at once, on all cores. Each succeeds or fails for
+	// itself; the call fails as a whole only for an unknown collection, more than 1,000 queries, or an answer that would
+	// not fit in a message. Safe to retry.
+	BatchNearestNeighbors(ctx context.Context, in *BatchNearestNeighborsRequest, opts ...grpc.CallOption) (*BatchNearestNeighborsResponse, error)
+	// StreamNearestNeighbors answers queries as they come, several at a time, each answer as soon as it is ready: not in the
+	// order of the queries, so that a slow one holds nobody up. A query that fails does not end the stream. The server
+	// reads ahead as far as it works ahead, so a client that does not read is not read from.
+	StreamNearestNeighbors(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse], error)
+	// ScoreItems scores given items for a query, without a search. Safe to retry. Errors are those of NearestNeighbors;
+	// items that do not exist are listed, not an error.
+	ScoreItems(ctx context.Context, in *ScoreItemsRequest, opts ...grpc.CallOption) (*ScoreItemsResponse, error)
+	// ExplainNeighbors answers a query twice, as asked and with an exact search, and tells for each neighbor why it stands
+	// where it does, and which neighbors the approximate search missed. For people, not for traffic: it costs an exact
+	// scan. Errors are those of NearestNeighbors.
+	ExplainNeighbors(ctx context.Context, in *ExplainNeighborsRequest, opts ...grpc.CallOption) (*ExplainNeighborsResponse, error)
+	// ExplainAbsence tells why an item is not among the neighbors of a query, or at which rank it is. It costs an exact
+	// scan. Errors are those of NearestNeighbors; an item that does not exist is an answer, not an error.
+	ExplainAbsence(ctx context.Context, in *ExplainAbsenceRequest, opts ...grpc.CallOption) (*ExplainAbsenceResponse, error)
 }
 
 type retrievalServiceClient struct {
@@ -64,28 +89,101 @@ func (c *retrievalServiceClient) NearestNeighbors(ctx context.Context, in *Neare
 	return out, nil
 }
 
+func (c *retrievalServiceClient) BatchNearestNeighbors(ctx context.Context, in *BatchNearestNeighborsRequest, opts ...grpc.CallOption) (*BatchNearestNeighborsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchNearestNeighborsResponse)
+	err := c.cc.Invoke(ctx, RetrievalService_BatchNearestNeighbors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *retrievalServiceClient) StreamNearestNeighbors(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RetrievalService_ServiceDesc.Streams[0], RetrievalService_StreamNearestNeighbors_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RetrievalService_StreamNearestNeighborsClient = grpc.BidiStreamingClient[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]
+
+func (c *retrievalServiceClient) ScoreItems(ctx context.Context, in *ScoreItemsRequest, opts ...grpc.CallOption) (*ScoreItemsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScoreItemsResponse)
+	err := c.cc.Invoke(ctx, RetrievalService_ScoreItems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *retrievalServiceClient) ExplainNeighbors(ctx context.Context, in *ExplainNeighborsRequest, opts ...grpc.CallOption) (*ExplainNeighborsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainNeighborsResponse)
+	err := c.cc.Invoke(ctx, RetrievalService_ExplainNeighbors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *retrievalServiceClient) ExplainAbsence(ctx context.Context, in *ExplainAbsenceRequest, opts ...grpc.CallOption) (*ExplainAbsenceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainAbsenceResponse)
+	err := c.cc.Invoke(ctx, RetrievalService_ExplainAbsence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RetrievalServiceServer is the server API for RetrievalService service.
 // All implementations should embed UnimplementedRetrievalServiceServer
 // for forward compatibility.
 //
 // RetrievalService answers nearest-neighbor queries.
 type RetrievalServiceServer interface {
-	// NearestNeighbors returns the items whose embeddings are nearest to what the query stands for: a vector, an item
-	// ("more like this"), or a user's stored profile (user-to-item).
+	// NearestNeighbors returns the items that a listener should get for a query: a vector, an item ("more like this"), a
+	// user's stored profile, examples liked and disliked, or interests given in the request. What is allowed and in which
+	// order it comes, the request says too: diversity, boosts, exploration.
 	//
 	// The search is approximate unless search_effort.exact is set: an item that belongs in the answer can be missing,
 	// but every answered item has its true score, computed at full precision.
 	//
-	// Order: best score first, ties by item id ascending by bytes. The same request at the same revision gives the
-	// same bytes. More neighbors asked for than there are: OK with all there are, and search_info.completeness says
-	// COMPLETENESS_EXHAUSTED; never an error.
+	// Order: best score first, ties by item id ascending by bytes; with boosts, exploration, diversity or several
+	// interests by the rules of those fields. The same request at the same revision gives the same bytes (with
+	// exploration: at the same seed, with a time decay: at the same reference_time). More neighbors asked for than can be
+	// had: OK with all there are, and search_info says why; never an error.
 	//
 	// Safe to retry.
 	//
 	// Errors: INVALID_ARGUMENT for bad fields (see ErrorReason for each), NOT_FOUND for an unknown collection, item or
 	// user, RESOURCE_EXHAUSTED with RESPONSE_TOO_LARGE when the answer would not fit in a message, DEADLINE_EXCEEDED
-	// when the deadline passes first.
+	// when the deadline passes first (see allow_partial).
 	NearestNeighbors(context.Context, *NearestNeighborsRequest) (*NearestNeighborsResponse, error)
+	// BatchNearestNeighbors answers several queries of one collection at once, on all cores. Each succeeds or fails for
+	// itself; the call fails as a whole only for an unknown collection, more than 1,000 queries, or an answer that would
+	// not fit in a message. Safe to retry.
+	BatchNearestNeighbors(context.Context, *BatchNearestNeighborsRequest) (*BatchNearestNeighborsResponse, error)
+	// StreamNearestNeighbors answers queries as they come, several at a time, each answer as soon as it is ready: not in the
+	// order of the queries, so that a slow one holds nobody up. A query that fails does not end the stream. The server
+	// reads ahead as far as it works ahead, so a client that does not read is not read from.
+	StreamNearestNeighbors(grpc.BidiStreamingServer[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]) error
+	// ScoreItems scores given items for a query, without a search. Safe to retry. Errors are those of NearestNeighbors;
+	// items that do not exist are listed, not an error.
+	ScoreItems(context.Context, *ScoreItemsRequest) (*ScoreItemsResponse, error)
+	// ExplainNeighbors answers a query twice, as asked and with an exact search, and tells for each neighbor why it stands
+	// where it does, and which neighbors the approximate search missed. For people, not for traffic: it costs an exact
+	// scan. Errors are those of NearestNeighbors.
+	ExplainNeighbors(context.Context, *ExplainNeighborsRequest) (*ExplainNeighborsResponse, error)
+	// ExplainAbsence tells why an item is not among the neighbors of a query, or at which rank it is. It costs an exact
+	// scan. Errors are those of NearestNeighbors; an item that does not exist is an answer, not an error.
+	ExplainAbsence(context.Context, *ExplainAbsenceRequest) (*ExplainAbsenceResponse, error)
 }
 
 // UnimplementedRetrievalServiceServer should be embedded to have
@@ -97,6 +195,21 @@ type UnimplementedRetrievalServiceServer struct{}
 
 func (UnimplementedRetrievalServiceServer) NearestNeighbors(context.Context, *NearestNeighborsRequest) (*NearestNeighborsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method NearestNeighbors not implemented")
+}
+func (UnimplementedRetrievalServiceServer) BatchNearestNeighbors(context.Context, *BatchNearestNeighborsRequest) (*BatchNearestNeighborsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchNearestNeighbors not implemented")
+}
+func (UnimplementedRetrievalServiceServer) StreamNearestNeighbors(grpc.BidiStreamingServer[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamNearestNeighbors not implemented")
+}
+func (UnimplementedRetrievalServiceServer) ScoreItems(context.Context, *ScoreItemsRequest) (*ScoreItemsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScoreItems not implemented")
+}
+func (UnimplementedRetrievalServiceServer) ExplainNeighbors(context.Context, *ExplainNeighborsRequest) (*ExplainNeighborsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainNeighbors not implemented")
+}
+func (UnimplementedRetrievalServiceServer) ExplainAbsence(context.Context, *ExplainAbsenceRequest) (*ExplainAbsenceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainAbsence not implemented")
 }
 func (UnimplementedRetrievalServiceServer) testEmbeddedByValue() {}
 
@@ -136,6 +249,85 @@ func _RetrievalService_NearestNeighbors_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RetrievalService_BatchNearestNeighbors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchNearestNeighborsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetrievalServiceServer).BatchNearestNeighbors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RetrievalService_BatchNearestNeighbors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetrievalServiceServer).BatchNearestNeighbors(ctx, req.(*BatchNearestNeighborsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RetrievalService_StreamNearestNeighbors_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(RetrievalServiceServer).StreamNearestNeighbors(&grpc.GenericServerStream[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RetrievalService_StreamNearestNeighborsServer = grpc.BidiStreamingServer[StreamNearestNeighborsRequest, StreamNearestNeighborsResponse]
+
+func _RetrievalService_ScoreItems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScoreItemsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetrievalServiceServer).ScoreItems(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RetrievalService_ScoreItems_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetrievalServiceServer).ScoreItems(ctx, req.(*ScoreItemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RetrievalService_ExplainNeighbors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainNeighborsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetrievalServiceServer).ExplainNeighbors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RetrievalService_ExplainNeighbors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetrievalServiceServer).ExplainNeighbors(ctx, req.(*ExplainNeighborsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RetrievalService_ExplainAbsence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainAbsenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetrievalServiceServer).ExplainAbsence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RetrievalService_ExplainAbsence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetrievalServiceServer).ExplainAbsence(ctx, req.(*ExplainAbsenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RetrievalService_ServiceDesc is the grpc.ServiceDesc for RetrievalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -147,7 +339,30 @@ var RetrievalService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "NearestNeighbors",
 			Handler:    _RetrievalService_NearestNeighbors_Handler,
 		},
+		{
+			MethodName: "BatchNearestNeighbors",
+			Handler:    _RetrievalService_BatchNearestNeighbors_Handler,
+		},
+		{
+			MethodName: "ScoreItems",
+			Handler:    _RetrievalService_ScoreItems_Handler,
+		},
+		{
+			MethodName: "ExplainNeighbors",
+			Handler:    _RetrievalService_ExplainNeighbors_Handler,
+		},
+		{
+			MethodName: "ExplainAbsence",
+			Handler:    _RetrievalService_ExplainAbsence_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamNearestNeighbors",
+			Handler:       _RetrievalService_StreamNearestNeighbors_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "segue/v1/retrieval_service.proto",
 }

@@ -160,7 +160,8 @@ func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
 				switch name := string(m.Name()); {
 				case creates[m.Name()]:
 					want = descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
-				case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "BatchGet"), strings.HasPrefix(name, "List"), name == "NearestNeighbors":
+				case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "BatchGet"), strings.HasPrefix(name, "List"),
+					strings.HasSuffix(name, "NearestNeighbors"), strings.HasPrefix(name, "Explain"), name == "ScoreItems":
 					want = descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 				}
 				if level := idempotency(m); level != want {

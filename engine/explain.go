@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/segue-ann/segue/engine/rank"
+)
+
+// Explained is an answer beside the exact one.
+type Explained struct {
+	Result SearchResult
+	// ExactRanks[i] is the position, from 1, of neighbor i in the exact answer; 0 where it is not in it.
+	ExactRanks []int
+	// Missed are the neighbors of the exact answer that are not in the result.
+	Missed []Neighbor
+	// Recall is the share of the exact answer that was found; 1 where that is empty.
+	Recall float64
+}
+
+// ExplainNeighbors answers a request, with explanations, and compares with an exact search. Errors are those of Search.
+// Cost: that of an exact search more.
+func (c *Collection) ExplainNeighbors(ctx context.Context, req SearchRequest) (Explained, error) {
+	req.Explain, req.AllowPartial = true, false
+	asked, err := c.Search(ctx, req)
+	if err != nil {
+		return Explained{}, err
+	}
+	exactly := req
+	exactly.Ef, exactly.Exact = 0, true
+	exactly.Seed, exactly.Now = asked.Info.Seed, asked.Info.Now
+	exact, err := c.Search(ctx, exactly)
+	if err != nil {
+		return Explained{}, err
+	}
+	e := Explained{Result: asked, ExactRanks: make([]int, len(asked.Neighbors)), Recall: 1}
+	for i, n := range exact.Neighbors {
+		at := slices.IndexFunc(asked.Neighbors, func(a Neighbor) bool { return a.ItemID == n.ItemID })
+		if at < 0 {
+			e.Missed = append(e.Missed, n)
+			continue
+		}
+		e.ExactRanks[at] = i + 1
+	}
+	if n := len(exact.Neighbors); n > 0 {
+		e.Recall = float64(n-len(e.Missed)) / float64(n)
+	}
+	return e, nil
+}
+
+// AbsenceReason says why an item is not in an answer.
+type AbsenceReason uint8
+
+// The reasons, in the order in which they are looked for.
+const (
+	Present AbsenceReason = iota + 1
+	NotIndexed
+	IsSeed
+	BelowMinScore
+	NearNegative
+	MissedBySearch
+	CrowdedOut
+	Outranked
+	BeyondK
+)
+
+// Absence says where an item is, or why it is not there.
+type Absence struct {
+	Reason AbsenceReason
+	// Rank is, from 1, the position in the answer (Present), in the exact answer (MissedBySearch), or among all items that may
+	// be returned by score (CrowdedOut, Outranked, BeyondK).
+	Rank int
+	// Score is the item's, where HasScore is set.
+	Score    float32
+	HasScore bool
+	// Detail is the reason in words.
+	Detail string
+	// Attribute, Value and CrowdedBy say which limit crowded it out: the value without room, and who took the room.
+	Attribute, Value string
+	CrowdedBy        []string
+}
+
+// maxCrowdedBy bounds how many items an Absence names.
+const maxCrowdedBy = 10
+
+// ExplainAbsence says why an item is not in the answer to a request, or that it is. Errors are those of Search; an item that
+// does not exist is no error. Cost: that of the search, of an exact one, and of one distance for every item and query vector.
+func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id string) (Absence, error) {
+	req.PageSize, req.After, req.AllowPartial = 0, Cursor{}, false
+	if err := c.validateSearch(&req); err != nil {
+		return Absence{}, err
+	}
+	var problems problems
+	problems.id("item_id", id, c.engine.opts.Limits)
+	if err := problems.err(); err != nil {
+		return Absence{}, err
+	}
+	r, err := c.acquireAt(ctx, req.MinRevision)
+	if err != nil {
+		return Absence{}, err
+	}
+	defer r.leave()
+	s := r.index.Acquire()
+	defer s.Release()
+	a, err := r.resolve(ctx, s, &req)
+	if err != nil {
+		return Absence{}, err
+	}
+	slot, ok := r.table.slotOf(id)
+	if !ok {
+		return Absence{Reason: NotIndexed, Detail: "there is no item of this id"}, nil
+	}
+	q := newRanked(r, s, &a, &req, new(SearchInfo))
+	p := pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}
+	near := !q.best(&p)
+	absence := Absence{Score: float32(p.score), HasScore: true}
+	switch {
+	case q.isSeed(slot, id):
+		absence.Reason, absence.Detail = IsSeed, "the query names it"
+		return absence, nil
+	case q.below(p.score):
+		absence.Reason, absence.Detail = BelowMinScore, fmt.Sprintf("its score %g is below min_score %g", absence.Score, req.MinScore)
+		return absence, nil
+	case near:
+		absence.Reason, absence.Detail = NearNegative, "it is at least as near to a negative example as to every positive one"
+		return absence, nil
+	}
+	if err := q.run(ctx); err != nil {
+		return Absence{}, err
+	}
+	if at := q.pickOf(id); at >= 0 {
+		absence.Reason, absence.Rank, absence.Detail = Present, at+1, fmt.Sprintf("it is neighbor %d", at+1)
+		return absence, nil
+	}
+	ef := q.info.EfUsed
+	exactly := req
+	exactly.Ef, exactly.Exact, exactly.Seed, exactly.Now = 0, true, q.seed, q.now
+	exact := newRanked(r, s, &a, &exactly, new(SearchInfo))
+	if err := exact.run(ctx); err != nil {
+		return Absence{}, err
+	}
+	if at := exact.pickOf(id); at >= 0 {
+		absence.Reason, absence.Rank = MissedBySearch, at+1
+		absence.Detail = fmt.Sprintf("an exact search returns it as neighbor %d; the approximate one, with ef %d, missed it", at+1, ef)
+		return absence, nil
+	}
+	if absence.Rank, err = exact.rankByScore(ctx, &p); err != nil {
+		return Absence{}, err
+	}
+	exact.whyNotPicked(&absence, id)
+	return absence, nil
+}
+
+// pickOf returns the position of an item among the picks, or -1.
+func (q *ranked) pickOf(id string) int {
+	return slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.cands[p.Index].ID == id })
+}
+
+// whyNotPicked tells what kept an item, which an exact search did not return, from being picked.
+func (q *ranked) whyNotPicked(a *Absence, id string) {
+	a.Reason, a.Detail = BeyondK, fmt.Sprintf("%d items score higher, and only %d are asked for", a.Rank-1, q.req.K)
+	at := slices.IndexFunc(q.cands, func(c rank.Candidate) bool { return c.ID == id })
+	if at < 0 {
+		return
+	}
+	c := &q.cands[at]
+	// In rank order a candidate that stands before a pick of its group was passed over for a limit and nothing else.
+	passed := q.req.Diversity > 0 || len(q.picks) < q.req.K || slices.ContainsFunc(q.picks, func(p rank.Pick) bool {
+		return p.Index > at && q.cands[p.Index].Group == c.Group
+	})
+	if q.crowd != nil && passed {
+		if v, blocked := q.crowd.Blocked(c.Limited); blocked {
+			limit, value := q.crowd.Describe(v)
+			a.Reason, a.Attribute, a.Value = CrowdedOut, q.names[limit], value
+			for _, p := range q.picks {
+				if x := &q.cands[p.Index]; slices.Contains(x.Limited, v) && len(a.CrowdedBy) < maxCrowdedBy {
+					a.CrowdedBy = append(a.CrowdedBy, x.ID)
+				}
+			}
+			a.Detail = fmt.Sprintf("it is number %d by score, and %d neighbors with %s %q came before it", a.Rank, q.most[limit], a.Attribute, clip(value))
+			return
+		}
+	}
+	if q.req.reranked() || q.aim.each {
+		a.Reason = Outranked
+		a.Detail = fmt.Sprintf("it is number %d by score and number %d of the %d candidates with boosts and exploration; others were put before it",
+			a.Rank, at+1, len(q.cands))
+	}
+}
+
+// rankByScore returns the position, from 1, of an item among all that may be returned, by score and id.
+func (q *ranked) rankByScore(ctx context.Context, p *pooled) (int, error) {
+	found, _, err := q.s.Exact(ctx, q.probes[0].vec, q.r.index.Slots()+1)
+	if err != nil {
+		return 0, err
+	}
+	q.pool = q.pool[:0]
+	q.admit(0, found)
+	position := 1
+	for i := range q.pool {
+		x := &q.pool[i]
+		if i%1024 == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		if x.slot != p.slot && q.best(x) && !q.below(x.score) && (x.score > p.score || x.score == p.score && x.id < p.id) {
+			position++
+		}
+	}
+	return position, nil
+}

@@ -1,0 +1,399 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/segue-ann/segue/engine/attribute"
+	"github.com/segue-ann/segue/engine/rank"
+	"github.com/segue-ann/segue/hnsw"
+)
+
+// ranked is one search whose neighbors are not simply the nearest items: there are several query vectors, or limits, boosts,
+// diversity, chance, a minimum score or pages.
+//
+// It fetches the best-scored candidates to some depth, lets package rank pick from them, and goes deeper while that gives too
+// few. How deep it went shows in the result only where candidates are chosen by more than their score; then the depth is what
+// the request says, and twice that, and so on. The candidates of a depth are exactly the items that score higher than the
+// first one beyond it, so that no tie is cut by what only the index knows.
+type ranked struct {
+	r    *release
+	s    *hnsw.Searcher
+	aim  *aim
+	req  *SearchRequest
+	info *SearchInfo
+
+	probes []probe
+	names  []string // attribute of each limit
+	most   []int    // of each limit
+	crowd  *rank.Crowd
+	now    time.Time
+	seed   uint64
+
+	pool  []pooled
+	cands []rank.Candidate
+	picks []rank.Pick
+	// What was seen while the pool was filled.
+	exhausted, belowMin, nearNegative bool
+	// floors[g]: every item that scores higher for probe g is in the pool; -Inf where all are.
+	floors []float64
+}
+
+// pooled is a candidate as the engine knows it.
+type pooled struct {
+	slot     uint32
+	id       string
+	entry    entry
+	distance float32 // to the best probe
+	score    float64
+	group    int // index of the best probe
+}
+
+// maxCandidates bounds how deep limits may drive a search.
+const maxCandidates = 20_000
+
+// searchRanked answers a request that is not plain. It takes values, so that those of a plain search stay on the stack.
+func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, revision LSN) (SearchResult, error) {
+	result := SearchResult{Info: SearchInfo{Revision: revision}, Unresolved: a.unresolved}
+	q := newRanked(r, s, &a, &req, &result.Info)
+	search, cancel := q.deadline(ctx)
+	defer cancel()
+	err := q.run(search)
+	partial := err != nil && req.AllowPartial && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+	if err != nil && !partial {
+		return SearchResult{}, err
+	}
+	q.finish(partial)
+	return result, q.neighbors(&result)
+}
+
+func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, info *SearchInfo) *ranked {
+	q := &ranked{r: r, s: s, aim: a, req: req, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
+	for _, c := range req.Crowding {
+		q.names, q.most = append(q.names, c.Attribute), append(q.most, c.Most)
+	}
+	if req.Dedupe != "" {
+		q.names, q.most = append(q.names, req.Dedupe), append(q.most, 1)
+	}
+	if len(q.names) > 0 {
+		q.crowd = rank.NewCrowd(q.most...)
+	}
+	if req.Temperature > 0 {
+		for q.seed == 0 {
+			q.seed = rand.Uint64() //nolint:gosec // chance that the caller asked for, and is told
+		}
+		info.Seed = q.seed
+	}
+	if slices.ContainsFunc(req.Boosts, func(b Boost) bool { return b.Transform == TimeDecay && b.Reference.IsZero() }) {
+		if q.now.IsZero() {
+			q.now = time.Now().UTC().Truncate(time.Microsecond)
+		}
+		info.Now = q.now
+	}
+	return q
+}
+
+// deadline is the context of the search: with AllowPartial it ends early enough for the answer to arrive.
+func (q *ranked) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	at, ok := ctx.Deadline()
+	if !ok || !q.req.AllowPartial {
+		return ctx, func() {}
+	}
+	margin := min(time.Until(at)/10, 20*time.Millisecond)
+	return context.WithDeadline(ctx, at.Add(-margin))
+}
+
+// firstDepth is how many candidates are fetched at first for each probe.
+func (q *ranked) firstDepth() int {
+	l, k := q.r.engine.opts.Limits, q.req.K
+	if !q.req.reranked() {
+		// What a beam of the usual width has found anyway, but for its less reliable end.
+		return max(k, 2*DefaultEf(k)/3-overFetch-1)
+	}
+	if q.req.Candidates > 0 {
+		return q.req.Candidates
+	}
+	most := l.MaxCandidates
+	if q.req.Diversity > 0 {
+		most = l.MaxDiverse
+	}
+	return min(max(200, 4*k), most)
+}
+
+// run fetches and picks until K are picked, everything was seen, or the bound is reached.
+func (q *ranked) run(ctx context.Context) error {
+	depth := q.firstDepth()
+	most := max(depth, maxCandidates/len(q.probes))
+	for {
+		if err := q.gather(ctx, depth, depth == most); err != nil {
+			return err
+		}
+		if err := q.pick(ctx); err != nil {
+			return err
+		}
+		if q.exhausted || depth == most || !q.dry() {
+			return nil
+		}
+		depth = min(2*depth, most)
+	}
+}
+
+// dry says whether deeper candidates could change the picks: there are too few, or a probe had none left for its turns.
+func (q *ranked) dry() bool {
+	if len(q.picks) < q.req.K {
+		return true
+	}
+	if !q.aim.each {
+		return false
+	}
+	left := make([]int, len(q.probes))
+	for i := range q.cands {
+		c := &q.cands[i]
+		blocked := false
+		if q.crowd != nil {
+			_, blocked = q.crowd.Blocked(c.Limited)
+		}
+		if !blocked {
+			left[c.Group]++
+		}
+	}
+	for _, p := range q.picks {
+		c := &q.cands[p.Index]
+		blocked := false
+		if q.crowd != nil {
+			_, blocked = q.crowd.Blocked(c.Limited)
+		}
+		if !blocked {
+			left[c.Group]--
+		}
+	}
+	for g, n := range left {
+		if n == 0 && !math.IsInf(q.floors[g], -1) {
+			return true
+		}
+	}
+	return false
+}
+
+// pick ranks the pool and picks from it.
+func (q *ranked) pick(ctx context.Context) error {
+	if q.crowd != nil {
+		q.crowd = rank.NewCrowd(q.most...)
+	}
+	q.cands = q.cands[:0]
+	for i := range q.pool {
+		p := &q.pool[i]
+		c := rank.Candidate{ID: p.id, Value: p.score, Row: uint32(i)}
+		if q.aim.each {
+			c.Group = p.group
+		}
+		for b := range q.req.Boosts {
+			x, _ := q.boost(p, &q.req.Boosts[b])
+			c.Value += x
+		}
+		if q.req.Temperature > 0 {
+			c.Value += q.noise(p)
+		}
+		if q.crowd != nil {
+			c.Limited = q.limited(p)
+		}
+		q.cands = append(q.cands, c)
+	}
+	rank.Sort(q.cands)
+	o := rank.Options{K: q.req.K, Crowd: q.crowd, Diversity: q.req.Diversity}
+	if q.aim.each {
+		for i := range q.probes {
+			o.Weights = append(o.Weights, q.probes[i].weight)
+		}
+	}
+	if o.Diversity > 0 {
+		o.Vectors = q.matrix()
+	}
+	picks, err := rank.Select(ctx, q.cands, o)
+	if err != nil {
+		return err
+	}
+	q.picks = picks
+	return nil
+}
+
+// limited returns the values of a candidate that limits count.
+func (q *ranked) limited(p *pooled) []rank.ValueID {
+	var out []rank.ValueID
+	for l, name := range q.names {
+		v, ok := attribute.Lookup(p.entry.attributes(), name)
+		if !ok {
+			continue
+		}
+		first := len(out)
+		count := func(value []byte) {
+			if id := q.crowd.Value(l, value); !slices.Contains(out[first:], id) {
+				out = append(out, id)
+			}
+		}
+		if v.Type != Keyword {
+			count([]byte(valueText(v.Value())))
+			continue
+		}
+		for k := range v.Keywords() {
+			count(k)
+		}
+	}
+	return out
+}
+
+// valueText is the value of an attribute that is no keyword, as text: equal for equal values.
+func valueText(v Value) string {
+	switch v.Type {
+	case Bool:
+		return strconv.FormatBool(v.Bool)
+	case Int:
+		return strconv.FormatInt(v.Int, 10)
+	case Float:
+		return strconv.FormatFloat(v.Float, 'g', -1, 64)
+	case Timestamp:
+		return v.Time.Format(time.RFC3339Nano)
+	}
+	return strings.Join(v.Markets.Codes(), " ")
+}
+
+// boost returns what a boost adds to a candidate; ok is false where the candidate has no value for it.
+func (q *ranked) boost(p *pooled, b *Boost) (contribution float64, ok bool) {
+	v, ok := attribute.Lookup(p.entry.attributes(), b.Attribute)
+	if !ok || (v.Type == Timestamp) != (b.Transform == TimeDecay) {
+		return 0, false
+	}
+	rb := rank.Boost{Transform: b.Transform, Weight: b.Weight, HalfLife: b.HalfLife.Seconds()}
+	switch v.Type {
+	case Int:
+		return rb.Contribution(float64(v.Int())), true
+	case Float:
+		return rb.Contribution(v.Float()), true
+	case Bool:
+		if v.Bool() {
+			return rb.Contribution(1), true
+		}
+		return rb.Contribution(0), true
+	case Timestamp:
+		from := b.Reference
+		if from.IsZero() {
+			from = q.now
+		}
+		return rb.Contribution(float64(from.UnixMicro()-v.Micros()) / 1e6), true
+	}
+	return 0, false
+}
+
+func (q *ranked) noise(p *pooled) float64 { return q.req.Temperature * rank.Noise(q.seed, p.id) }
+
+// matrix copies the pool's vectors, those of inner product normalised: their length says how much they are liked, not what
+// they are.
+func (q *ranked) matrix() *rank.Matrix {
+	m := rank.NewMatrix(len(q.pool), q.r.cfg.Dim, q.r.cfg.Metric == L2)
+	for i := range q.pool {
+		row := m.Row(uint32(i))
+		n := copy(row, q.s.Vector(q.pool[i].slot)[:q.r.cfg.Dim])
+		if q.r.cfg.Metric != InnerProduct {
+			continue
+		}
+		norm := 0.0
+		for _, x := range row[:n] {
+			norm += float64(x) * float64(x)
+		}
+		if norm > 0 {
+			inverse := 1 / math.Sqrt(norm)
+			for j := range row[:n] {
+				row[j] = float32(float64(row[j]) * inverse)
+			}
+		}
+	}
+	return m
+}
+
+// finish says what the search was, and why it gives fewer than K where it does.
+func (q *ranked) finish(partial bool) {
+	info := q.info
+	if q.req.reranked() || q.aim.each {
+		info.Candidates = len(q.pool)
+	}
+	switch {
+	case partial:
+		info.Completeness = PartialDeadline
+		if len(q.picks) < q.req.K {
+			info.Shortfall = ShortOfTime
+		}
+	case len(q.picks) == q.req.K:
+		info.Completeness = Complete
+	case !q.exhausted:
+		info.Completeness, info.Shortfall = PartialBudget, ShortOfBudget
+	default:
+		info.Completeness, info.Shortfall = Exhausted, ShortOfItems
+		switch {
+		case len(q.picks) < len(q.cands):
+			info.Shortfall = ShortByCrowding
+		case q.nearNegative:
+			info.Shortfall = ShortByNegatives
+		case q.belowMin:
+			info.Shortfall = ShortByMinScore
+		}
+	}
+}
+
+// neighbors turns the picks of the page into neighbors.
+func (q *ranked) neighbors(result *SearchResult) error {
+	from, to := q.page()
+	result.Neighbors = make([]Neighbor, 0, to-from)
+	for _, pick := range q.picks[from:to] {
+		p := &q.pool[q.cands[pick.Index].Row]
+		n, err := q.neighbor(p)
+		if err != nil {
+			return err
+		}
+		if q.req.Explain {
+			n.Explanation = q.explain(pick)
+		}
+		result.Neighbors = append(result.Neighbors, n)
+	}
+	if to < len(q.picks) {
+		result.Next = &Cursor{Offset: to, ItemID: q.pool[q.cands[q.picks[to-1].Index].Row].id}
+	}
+	return nil
+}
+
+// page returns which of the picks are on the page.
+func (q *ranked) page() (from, to int) {
+	if q.req.PageSize == 0 {
+		return 0, len(q.picks)
+	}
+	from = min(q.req.After.Offset, len(q.picks))
+	if last := q.req.After.ItemID; last != "" {
+		if at := slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.cands[p.Index].ID == last }); at >= 0 {
+			from = at + 1
+		}
+	}
+	return from, min(from+q.req.PageSize, len(q.picks))
+}
+
+func (q *ranked) explain(pick rank.Pick) *Explanation {
+	c := &q.cands[pick.Index]
+	p := &q.pool[c.Row]
+	e := &Explanation{RankValue: c.Value, CandidateRank: pick.Index + 1}
+	for i := range q.req.Boosts {
+		if x, ok := q.boost(p, &q.req.Boosts[i]); ok {
+			e.Boosts = append(e.Boosts, BoostContribution{Attribute: q.req.Boosts[i].Attribute, Contribution: x})
+		}
+	}
+	if q.req.Temperature > 0 {
+		e.Exploration = q.noise(p)
+	}
+	if q.req.Diversity > 0 {
+		e.Nearness, e.Objective = pick.Nearness, pick.Objective
+	}
+	return e
+}
