@@ -56,10 +56,10 @@ func (r *release) applyGroup(g *writeGroup) {
 	r.snapshotIfDue()
 }
 
-// apply brings mutations, which ascend by LSN, into table and index. It returns the LSNs of deletes that
+// apply brings mutations, which ascend by LSN, into table, index and filters. It returns the LSNs of deletes that
 // found nothing. It is idempotent: an item whose slot already has its LSN or a later one is left alone, so
-// replay may start anywhere before the first missing record. Cost: O(efConstruction * M) distances an
-// upsert, spread over all cores.
+// replay may start anywhere before the first missing record. A put whose vector the item's slot holds already
+// changes the attributes only. Cost: else O(efConstruction * M) distances an upsert, spread over all cores.
 func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 	last, missing := r.newest(mutations)
 	type put struct {
@@ -72,21 +72,30 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 		if m.kind != storage.LogPutItem || last(m.id) != i || r.applied(m) {
 			continue
 		}
+		if slot, ok := r.table.slotOf(m.id); ok && r.index.Holds(slot, m.vector) {
+			old := r.table.entries.at(slot).attributes()
+			r.table.entries.set(slot, m.id, m.lsn, m.attributes)
+			r.filters.Update(slot, old, m.attributes)
+			continue
+		}
 		slot, err := r.index.Allocate(m.vector)
 		if err != nil {
 			return nil, fmt.Errorf("item %q: %w", m.id, err)
 		}
-		// The entry comes before the link: a search translates every slot it can reach.
+		// The entry comes before the link: a search translates every slot it can reach. A filter comes before it too, or
+		// a replaced item would be missing from both sides for a moment.
 		r.table.entries.set(slot, m.id, m.lsn, m.attributes)
+		r.filters.Insert(slot, m.attributes)
 		puts = append(puts, put{m, slot})
 	}
+	r.filters.Publish()
 	if err := parallel(len(puts), func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
 		return nil, err
 	}
 	for _, p := range puts {
 		// For a moment old and new are both found; searches keep the bound one.
 		if old, replaced := r.table.bind(p.m.id, p.slot); replaced {
-			if err := r.index.Delete(old); err != nil {
+			if err := r.retireSlot(old); err != nil {
 				return nil, fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}
 		}
@@ -97,12 +106,19 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 			continue
 		}
 		if slot, ok := r.table.unbind(m.id); ok {
-			if err := r.index.Delete(slot); err != nil {
+			if err := r.retireSlot(slot); err != nil {
 				return nil, fmt.Errorf("delete item %q: %w", m.id, err)
 			}
 		}
 	}
+	r.filters.Publish()
 	return missing, nil
+}
+
+// retireSlot takes a slot that no item has any more out of index and filters.
+func (r *release) retireSlot(slot uint32) error {
+	r.filters.Remove(slot, r.table.entries.at(slot).attributes())
+	return r.index.Delete(slot)
 }
 
 // newest returns a function that tells the index of the last item mutation of an id, and the LSNs of deletes

@@ -6,19 +6,22 @@
 //	storage     item rows, profile rows and the log, in Pebble: what survives
 //	hnsw.Index  slots, vectors and links: what is searched
 //	table       item id -> slot, and slot -> (item id, LSN, attributes): the border between the two
+//	filters     attributes -> slots (package engine/filter), derived from the table
 //
 // # Flows
 //
 // Write (write.go, apply.go): callers validate and enqueue; one writer goroutine per collection takes what
 // has gathered, numbers it with LSNs, and commits rows and log records in one synced batch (group commit);
 // one applier goroutine then brings the group into table and graph, publishes the visible LSN, and answers.
-// Commit of one group runs beside the application of the one before.
+// Commit of one group runs beside the application of the one before. A put whose vector the item has already changes table
+// and filters only; an update of attributes is such a put, made by the writer of the row it replaces (write_attributes.go).
 //
 // Read (search.go): wait for the read token, turn the query form into a vector, search the graph or scan,
 // translate slots to item ids while the searcher's epoch is pinned.
 //
 // Recovery (recover.go) = newest valid snapshot + replay of later log records through the same apply.
-// Where no snapshot is valid the graph is rebuilt from the items, again through apply.
+// Where no snapshot is valid the graph is rebuilt from the items, again through apply. Filters are not in snapshots: they are
+// loaded from the table in the background, and filtered searches wait for that.
 //
 // # Invariants
 //

@@ -27,6 +27,8 @@ func TestModel(t *testing.T) {
 					"upsert":    m.upsert,
 					"upsert2":   m.upsert, // more of them than of what removes
 					"delete":    m.delete,
+					"update":    m.updateAttributes,
+					"filter":    m.filter,
 					"profile":   m.profile,
 					"search":    m.search,
 					"list":      m.list,

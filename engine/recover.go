@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
 	"github.com/segue-ann/segue/storage"
 )
@@ -111,6 +112,7 @@ func (r *release) restore(ctx context.Context, k storage.SnapshotInfo) error {
 	if err := r.restoreTable(reader, record, index); err != nil {
 		return errors.Join(err, index.Close())
 	}
+	r.filters = filter.New(r.cfg.filterSchema(), true)
 	old := r.index
 	r.index = index
 	return old.Close()

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
 	"github.com/segue-ann/segue/storage"
 )
@@ -18,9 +19,10 @@ type release struct {
 	cfg        *CollectionConfig
 	createTime time.Time // of the collection
 
-	rows  *storage.Collection
-	index *hnsw.Index
-	table *table
+	rows    *storage.Collection
+	index   *hnsw.Index
+	table   *table
+	filters *filter.Index
 
 	// Invariant: visible <= committed <= appended. appended is raised before a batch is committed, so a
 	// row read from the store has an LSN <= appended; committed after its fsync; visible once applied.
@@ -38,6 +40,7 @@ type release struct {
 	snapshotting atomic.Bool
 	snapshotLSN  atomic.Uint64 // LSN of the newest snapshot; 0 where there is none
 	background   sync.WaitGroup
+	stopLoad     context.CancelFunc // ends loadFilters; nil before start
 
 	calls   callGate      // counts reads and snapshots in
 	stopped chan struct{} // closed when the applier has ended
@@ -54,6 +57,7 @@ func newRelease(e *Engine, collection, id uint32, record *collectionRecord) (*re
 		createTime: record.CreateTime,
 		rows:       e.store.Collection(collection, id),
 		table:      newTable(),
+		filters:    filter.New(record.Config.filterSchema(), false),
 		visibleCh:  make(chan struct{}),
 		groups:     make(chan *writeGroup, 1),
 		inside:     make(chan func()),
@@ -87,7 +91,14 @@ func (r *release) maxSlots() int {
 }
 
 // start launches the applier.
-func (r *release) start() { go r.applyLoop() }
+func (r *release) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	r.stopLoad = stop
+	if r.filters.Loading() {
+		r.background.Go(func() { r.loadFilters(ctx) })
+	}
+	go r.applyLoop()
+}
 
 // close lets calls in flight finish, then stops the applier and frees the index. Nobody may send it groups
 // any more.
@@ -95,6 +106,7 @@ func (r *release) close() error {
 	r.calls.close()
 	close(r.groups)
 	<-r.stopped
+	r.stopLoad()
 	r.background.Wait()
 	return r.index.Close()
 }

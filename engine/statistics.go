@@ -10,7 +10,7 @@ type Statistics struct {
 	RetiredSlots int // waiting to be reused
 	MaxLevel     int
 	MeanDegree   float64 // links per live node at level 0
-	// IndexBytes is memory taken by vectors, links and the table of ids and attributes; BytesPerVector is
+	// IndexBytes is memory taken by vectors, links, the table of ids and attributes, and filters; BytesPerVector is
 	// IndexBytes per live item, 0 where there are none.
 	IndexBytes     int64
 	BytesPerVector float64
@@ -40,7 +40,7 @@ func (c *Collection) Statistics(ctx context.Context) (Statistics, error) {
 		RetiredSlots:     x.Slots - x.Live,
 		MaxLevel:         x.MaxLevel,
 		MeanDegree:       x.MeanDegree0,
-		IndexBytes:       x.Bytes + r.table.bytes(),
+		IndexBytes:       x.Bytes + r.table.bytes() + r.filters.Stats().Bytes,
 		Revision:         r.revision(),
 		SnapshotRevision: LSN(r.snapshotLSN.Load()),
 		DiskBytes:        c.engine.DiskBytes(),

@@ -107,7 +107,7 @@ func (p *problems) attributes(field string, as Attributes, schema map[string]Att
 		}
 		if want, ok := schema[a.Name]; schema != nil && !ok {
 			p.add(ReasonUnknownAttribute, at, "is not declared in the collection's schema")
-		} else if ok && want != a.Value.Type {
+		} else if ok && want != a.Value.Type && a.Value.Type != 0 {
 			p.add(ReasonAttributeType, at, "must be %v, is %v", want, a.Value.Type)
 		}
 		size += len(a.Name) + p.value(at, a.Value)
@@ -140,7 +140,12 @@ func (p *problems) value(field string, v Value) int {
 		if y := v.Time.Year(); y < 1 || y > 9999 {
 			p.add(ReasonOutOfRange, field, "must lie in the years 1 to 9999")
 		}
-	case Bool, Int, Markets:
+	case Markets:
+		if !v.Markets.Valid() {
+			p.add(ReasonInvalidFormat, field, "must be a set of markets")
+		}
+		return len(v.Markets) + 1
+	case Bool, Int:
 	default:
 		p.add(ReasonRequired, field, "must have a value")
 	}

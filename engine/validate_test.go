@@ -155,7 +155,9 @@ func TestCreateCollectionRefusesBadConfigs(t *testing.T) {
 		{"ef_construction", change(func(c *CollectionConfig) { c.EfConstruction = 3 }), "ef_construction OUT_OF_RANGE"},
 		{"attribute name", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "", Type: Int}} }), "attributes[0].name FIELD_REQUIRED"},
 		{"attribute type", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "a", Type: 0}} }), "attributes[0].type FIELD_REQUIRED"},
-		{"attribute twice", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "a", Type: Int}, {Name: "a", Type: Int}} }), "attributes[1].name DUPLICATE_ATTRIBUTE"},
+		{"attribute twice", change(func(c *CollectionConfig) {
+			c.Attributes = []AttributeSpec{{Name: "a", Type: Int}, {Name: "a", Type: Int}}
+		}), "attributes[1].name DUPLICATE_ATTRIBUTE"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := e.CreateCollection(context.Background(), tc.cfg)

@@ -20,13 +20,16 @@ type mutation struct {
 	count      int
 	dtype      uint8
 	attributes []byte
-	lsn        LSN
+	// keepsVector says that the item has this vector already: the put takes no slot.
+	keepsVector bool
+	lsn         LSN
 }
 
 // write is one caller's mutations, committed and applied together.
 type write struct {
 	mutations []mutation
-	missing   []string // ids that a delete did not find, in order; set by apply
+	updates   []AttributesUpdate // what the writer makes mutations of; nil for other writes
+	missing   []string           // ids that a delete or an update did not find, in order; set by apply or resolveWrite
 	done      chan error
 }
 
@@ -187,7 +190,7 @@ func (c *Collection) writeLoop() {
 			}
 		}
 		g := &writeGroup{writes: []*write{w}}
-		n, size := len(w.mutations), w.size()
+		n, size := w.len(), w.size()
 	gather:
 		for {
 			select {
@@ -195,7 +198,7 @@ func (c *Collection) writeLoop() {
 				if !open {
 					break gather // seen again by the receive above
 				}
-				n, size = n+len(w.mutations), size+w.size()
+				n, size = n+w.len(), size+w.size()
 				if n > maxGroupMutations || size > maxGroupBytes {
 					next = w
 					break gather
@@ -206,6 +209,9 @@ func (c *Collection) writeLoop() {
 			}
 		}
 		r := c.published.Load()
+		if r.resolveUpdates(g); len(g.writes) == 0 {
+			continue
+		}
 		if err := r.commit(g); err != nil {
 			for _, w := range g.writes {
 				w.done <- err
@@ -216,6 +222,9 @@ func (c *Collection) writeLoop() {
 	}
 }
 
+func (w *write) len() int { return len(w.mutations) + len(w.updates) }
+
+// size is about how many bytes the write takes. What an update will read is not known yet and not counted.
 func (w *write) size() int {
 	n := 0
 	for i := range w.mutations {
@@ -263,7 +272,7 @@ func (r *release) roomFor(g *writeGroup) error {
 	n := 0
 	for _, w := range g.writes {
 		for i := range w.mutations {
-			if w.mutations[i].kind == storage.LogPutItem {
+			if m := &w.mutations[i]; m.kind == storage.LogPutItem && !m.keepsVector {
 				n++
 			}
 		}

@@ -40,6 +40,21 @@ func (x *Index) Allocate(vec []float32) (uint32, error) {
 	return slot, nil
 }
 
+// Holds reports whether slot, which holds a vector, holds what Allocate would make of vec. Cost: O(Dim).
+func (x *Index) Holds(slot uint32, vec []float32) bool {
+	s := x.Acquire()
+	defer s.Release()
+	if s.closed || x.prepare(s.query, vec) != nil {
+		return false
+	}
+	for i, v := range x.vector(slot)[:x.o.Dim] {
+		if math.Float32bits(v) != math.Float32bits(s.query[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // Discard gives back a slot that was allocated and will not be linked. Errors: ErrNotAllocated, ErrClosed.
 func (x *Index) Discard(slot uint32) error {
 	s := x.Acquire()

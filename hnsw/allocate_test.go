@@ -41,3 +41,26 @@ func TestAvailable(t *testing.T) {
 		t.Errorf("%d available of 10 deleted", got)
 	}
 }
+
+// TestHolds: a slot holds what was put into it, to the last bit, in whatever length under Cosine.
+func TestHolds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 1))
+	for _, metric := range []hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2} {
+		x := newIndex(t, hnsw.Options{Dim: 5, Metric: metric, MaxSlots: 64, Seed: 1})
+		for _, v := range gaussian(rng, 20, 5, 1) {
+			slot, err := x.Insert(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := append([]float32(nil), v...)
+			other[3] = -other[3]
+			twice := append([]float32(nil), v...)
+			for i := range twice {
+				twice[i] *= 2 // exact
+			}
+			if !x.Holds(slot, v) || x.Holds(slot, other) || x.Holds(slot, v[:4]) || x.Holds(slot, twice) != (metric == hnsw.Cosine) {
+				t.Errorf("%v: slot %d of %v holds it %v, %v %v, its double %v", metric, slot, v, x.Holds(slot, v), other, x.Holds(slot, other), x.Holds(slot, twice))
+			}
+		}
+	}
+}

@@ -215,6 +215,51 @@ func TestBadItems(t *testing.T) {
 	}
 }
 
+// TestBadUpdates: every way an update of attributes can be wrong, alone and as the second of a batch.
+func TestBadUpdates(t *testing.T) {
+	f := badInput(t)
+	var rows []row
+	add := func(name string, reason engine.Reason, field string, u *seguev1.AttributesUpdate) {
+		one := &seguev1.UpdateItemAttributesRequest{Collection: "cosine", Update: u}
+		rows = append(rows, row{name, on(f.items.UpdateItemAttributes, one), one, bad(reason, "update"+field)})
+		if u == nil {
+			return
+		}
+		batch := &seguev1.BatchUpdateItemAttributesRequest{Collection: "cosine", Updates: []*seguev1.AttributesUpdate{{ItemId: "a"}, u}}
+		rows = append(rows, row{name + " in a batch", on(f.items.BatchUpdateItemAttributes, batch), batch, bad(reason, "updates[1]"+field)})
+	}
+	with := func(name string, v *seguev1.AttributeValue, paths ...string) *seguev1.AttributesUpdate {
+		return &seguev1.AttributesUpdate{ItemId: "a", Attributes: map[string]*seguev1.AttributeValue{name: v}, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}}
+	}
+	markets := func(codes ...string) *seguev1.AttributeValue {
+		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_Markets{Markets: &seguev1.Markets{Codes: codes}}}
+	}
+	add("no update", engine.ReasonRequired, "", nil)
+	add("empty id", engine.ReasonRequired, ".item_id", &seguev1.AttributesUpdate{})
+	add("10 MB id", engine.ReasonTooLong, ".item_id", &seguev1.AttributesUpdate{ItemId: huge})
+	add("unknown attribute", engine.ReasonUnknownAttribute, ".attributes[genre]", with("genre", keywords("x")))
+	add("attribute of another type", engine.ReasonAttributeType, ".attributes[title]", with("title", markets("SE")))
+	add("no value", engine.ReasonRequired, ".attributes[title]", with("title", &seguev1.AttributeValue{}))
+	add("market in small letters", engine.ReasonInvalidFormat, ".attributes[markets]", with("markets", markets("SE", "no")))
+	add("too many markets", engine.ReasonOutOfRange, ".attributes[markets]", with("markets", markets(slices.Repeat([]string{"SE"}, 1001)...)))
+	add("attributes too long", engine.ReasonTooLong, ".attributes", with("title", keywords(huge[:20_000])))
+	add("mask of nothing known", reasonUnknownPath, ".update_mask.paths[0]", with("title", keywords("x"), "vector"))
+	add("mask without a name", reasonUnknownPath, ".update_mask.paths[1]", with("title", keywords("x"), "attributes.title", "attributes."))
+	add("value that the mask does not name", reasonUnknownPath, ".update_mask", with("title", keywords("x"), "attributes.artists"))
+	add("10,000 paths", engine.ReasonOutOfRange, ".update_mask", with("title", keywords("x"), slices.Repeat([]string{"*"}, 10_000)...))
+	run(t, rows)
+
+	empty := &seguev1.BatchUpdateItemAttributesRequest{Collection: "cosine"}
+	many := &seguev1.BatchUpdateItemAttributesRequest{Collection: "cosine", Updates: slices.Repeat([]*seguev1.AttributesUpdate{{ItemId: "a"}}, 10_001)}
+	run(t, []row{
+		{"empty batch", on(f.items.BatchUpdateItemAttributes, empty), empty, bad(engine.ReasonRequired, "updates")},
+		{"batch too large", on(f.items.BatchUpdateItemAttributes, many), many, bad(engine.ReasonOutOfRange, "updates")},
+	})
+	if all, _ := f.list(t, "cosine", 0); len(all[0].GetAttributes()) != 0 {
+		t.Errorf("a refused update was made: %v", all)
+	}
+}
+
 // TestBadIDs: what names items and users, in every method that does.
 func TestBadIDs(t *testing.T) {
 	f := badInput(t)

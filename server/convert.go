@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/engine/attribute"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
@@ -160,9 +161,32 @@ func (d *decoder) value(field, name string, v *seguev1.AttributeValue) engine.Va
 			return engine.Value{Type: engine.Timestamp}
 		}
 		return engine.Value{Type: engine.Timestamp, Time: k.TimestampValue.AsTime()}
+	case *seguev1.AttributeValue_Markets:
+		return engine.Value{Type: engine.Markets, Markets: attribute.NewMarketSet(d.markets(field+"["+clip(name)+"]", k.Markets.GetCodes())...)}
 	}
 	return engine.Value{}
 }
+
+// markets decodes codes of markets; field is what they are of.
+func (d *decoder) markets(field string, codes []string) []attribute.Market {
+	if len(codes) > maxMarketCodes {
+		d.add(engine.ReasonOutOfRange, field, "must be at most %d, are %d", maxMarketCodes, len(codes))
+		return nil
+	}
+	out := make([]attribute.Market, len(codes))
+	for i, code := range codes {
+		m, ok := attribute.ParseMarket(code)
+		if !ok {
+			d.add(engine.ReasonInvalidFormat, field, "must be codes of two capital letters, number %d is %q", i, clip(code))
+			continue
+		}
+		out[i] = m
+	}
+	return out
+}
+
+// maxMarketCodes bounds a list of markets: there are 676 codes.
+const maxMarketCodes = 1000
 
 // profile decodes one profile; field is its path.
 func (d *decoder) profile(field string, m *seguev1.Profile) engine.Profile {
@@ -219,7 +243,9 @@ func (d *decoder) config(field string, m *seguev1.Collection) engine.CollectionC
 		return c
 	}
 	for _, a := range m.GetAttributes() {
-		c.Attributes = append(c.Attributes, engine.AttributeSpec{Name: a.GetName(), Type: decodeAttributeType(a.GetType())})
+		c.Attributes = append(c.Attributes, engine.AttributeSpec{
+			Name: a.GetName(), Type: decodeAttributeType(a.GetType()), NotFilterable: a.GetNotFilterable(),
+		})
 	}
 	return c
 }
@@ -262,6 +288,8 @@ func decodeAttributeType(t seguev1.AttributeType) engine.AttributeType {
 		return engine.Float
 	case seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP:
 		return engine.Timestamp
+	case seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS:
+		return engine.Markets
 	}
 	return 0
 }
@@ -278,6 +306,8 @@ func encodeAttributeType(t engine.AttributeType) seguev1.AttributeType {
 		return seguev1.AttributeType_ATTRIBUTE_TYPE_FLOAT
 	case engine.Timestamp:
 		return seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP
+	case engine.Markets:
+		return seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS
 	}
 	return seguev1.AttributeType_ATTRIBUTE_TYPE_UNSPECIFIED
 }
@@ -311,6 +341,8 @@ func encodeValue(v engine.Value) *seguev1.AttributeValue {
 		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_IntValue{IntValue: v.Int}}
 	case engine.Float:
 		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_FloatValue{FloatValue: v.Float}}
+	case engine.Markets:
+		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_Markets{Markets: &seguev1.Markets{Codes: v.Markets.Codes()}}}
 	case engine.Timestamp:
 		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_TimestampValue{TimestampValue: timestamppb.New(v.Time)}}
 	}
@@ -357,7 +389,9 @@ func encodeConfig(cfg engine.CollectionConfig) *seguev1.Collection {
 		IndexConfig: &seguev1.IndexConfig{M: int32(cfg.M), EfConstruction: int32(cfg.EfConstruction)},
 	}
 	for _, a := range cfg.Attributes {
-		m.Attributes = append(m.Attributes, &seguev1.AttributeSpec{Name: a.Name, Type: encodeAttributeType(a.Type)})
+		m.Attributes = append(m.Attributes, &seguev1.AttributeSpec{
+			Name: a.Name, Type: encodeAttributeType(a.Type), NotFilterable: a.NotFilterable,
+		})
 	}
 	slices.SortFunc(m.Attributes, func(a, b *seguev1.AttributeSpec) int { return strings.Compare(a.Name, b.Name) })
 	return m

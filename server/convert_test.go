@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/engine/attribute"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
@@ -45,6 +46,13 @@ func genValue() *rapid.Generator[engine.Value] {
 		rapid.Map(rapid.Float64(), func(f float64) engine.Value { return engine.Value{Type: engine.Float, Float: f} }),
 		rapid.Map(micros, func(u int64) engine.Value {
 			return engine.Value{Type: engine.Timestamp, Time: time.UnixMicro(u).UTC()}
+		}),
+		rapid.Map(rapid.SliceOf(rapid.Uint16Range(0, 675)), func(list []uint16) engine.Value {
+			var markets []attribute.Market
+			for _, m := range list {
+				markets = append(markets, attribute.Market(m))
+			}
+			return engine.Value{Type: engine.Markets, Markets: attribute.NewMarketSet(markets...)}
 		}),
 	)
 }
@@ -111,9 +119,11 @@ func TestConfigRoundTrip(t *testing.T) {
 			M:              rapid.IntRange(4, 64).Draw(t, "m"),
 			EfConstruction: rapid.IntRange(64, 2000).Draw(t, "ef"),
 		}
-		types := rapid.MapOfN(rapid.StringMatching(`[a-z]{1,6}`), rapid.IntRange(int(engine.Keyword), int(engine.Timestamp)), 0, 5).Draw(t, "schema")
+		types := rapid.MapOfN(rapid.StringMatching(`[a-z]{1,6}`), rapid.IntRange(int(engine.Keyword), int(engine.Markets)), 0, 5).Draw(t, "schema")
 		for _, name := range sortedKeys(types) {
-			want.Attributes = append(want.Attributes, engine.AttributeSpec{Name: name, Type: engine.AttributeType(types[name])})
+			want.Attributes = append(want.Attributes, engine.AttributeSpec{
+				Name: name, Type: engine.AttributeType(types[name]), NotFilterable: rapid.Bool().Draw(t, "not filterable"),
+			})
 		}
 		m := wire(t, encodeConfig(want), &seguev1.Collection{})
 		d := testDecoder(0)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -54,6 +55,51 @@ func (s *itemService) BatchUpsertItems(ctx context.Context, req *seguev1.BatchUp
 		return nil, err
 	}
 	return &seguev1.BatchUpsertItemsResponse{Revision: int64(rev)}, nil
+}
+
+// updatePath turns fields of the engine's updates into those of UpdateItemAttributesRequest.
+func updatePath(field string) string {
+	return renames{{"updates[0].id", "update.item_id"}, {"updates[0]", "update"}, {"updates", "update"}}.path(field)
+}
+
+// updateBatchPath does the same for BatchUpdateItemAttributesRequest.
+func updateBatchPath(field string) string { return strings.Replace(field, "].id", "].item_id", 1) }
+
+func (s *itemService) UpdateItemAttributes(ctx context.Context, req *seguev1.UpdateItemAttributesRequest) (*seguev1.UpdateItemAttributesResponse, error) {
+	c, err := s.collection("collection", req.GetCollection())
+	if err != nil {
+		return nil, err
+	}
+	d := s.decoder(c)
+	update := d.attributesUpdate("update", req.GetUpdate())
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	missing, rev, err := c.UpdateAttributes(ctx, []engine.AttributesUpdate{update})
+	if err != nil {
+		return nil, renamed(err, updatePath)
+	}
+	if len(missing) > 0 {
+		return nil, &engine.NotFoundError{Kind: "item", Name: update.ID}
+	}
+	return &seguev1.UpdateItemAttributesResponse{Revision: int64(rev)}, nil
+}
+
+func (s *itemService) BatchUpdateItemAttributes(ctx context.Context, req *seguev1.BatchUpdateItemAttributesRequest) (*seguev1.BatchUpdateItemAttributesResponse, error) {
+	c, err := s.collection("collection", req.GetCollection())
+	if err != nil {
+		return nil, err
+	}
+	d := s.decoder(c)
+	updates := d.attributesUpdates("updates", req.GetUpdates())
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	missing, rev, err := c.UpdateAttributes(ctx, updates)
+	if err != nil {
+		return nil, renamed(err, updateBatchPath)
+	}
+	return &seguev1.BatchUpdateItemAttributesResponse{Revision: int64(rev), MissingIds: missing}, nil
 }
 
 func (s *itemService) GetItem(ctx context.Context, req *seguev1.GetItemRequest) (*seguev1.GetItemResponse, error) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
@@ -25,6 +26,7 @@ func everyAttribute() map[string]*seguev1.AttributeValue {
 		"explicit": {Kind: &seguev1.AttributeValue_BoolValue{BoolValue: false}},
 		"duration": {Kind: &seguev1.AttributeValue_IntValue{IntValue: -1}},
 		"tempo":    {Kind: &seguev1.AttributeValue_FloatValue{FloatValue: 117.25}},
+		"markets":  {Kind: &seguev1.AttributeValue_Markets{Markets: &seguev1.Markets{Codes: []string{"DK", "SE"}}}},
 		"released": {Kind: &seguev1.AttributeValue_TimestampValue{TimestampValue: timestamppb.New(time.Date(1971, 2, 3, 4, 5, 6, 789000, time.UTC))}},
 	}
 }
@@ -34,6 +36,7 @@ func everyAttributeSchema() []*seguev1.AttributeSpec {
 		{Name: "artists", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD},
 		{Name: "duration", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_INT},
 		{Name: "explicit", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_BOOL},
+		{Name: "markets", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS},
 		{Name: "released", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP},
 		{Name: "tempo", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_FLOAT},
 		{Name: "title", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD},
@@ -65,7 +68,7 @@ func TestItemLife(t *testing.T) {
 		t.Error(diff)
 	}
 	bare, err := f.items.GetItem(ctx, &seguev1.GetItemRequest{Collection: "tracks", ItemId: "a"})
-	if err != nil || bare.GetItem().GetVector() != nil || len(bare.GetItem().GetAttributes()) != 6 {
+	if err != nil || bare.GetItem().GetVector() != nil || len(bare.GetItem().GetAttributes()) != 7 {
 		t.Errorf("without vectors: %v, %v", bare, err)
 	}
 
@@ -143,6 +146,66 @@ func TestBatchGetAndDelete(t *testing.T) {
 	if got := ids(resp.GetNeighbors()); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("%q are left", got)
 	}
+}
+
+// TestUpdateItemAttributes: what the mask names changes, in every form of it, and nothing else; also after a restart.
+func TestUpdateItemAttributes(t *testing.T) {
+	ctx := t.Context()
+	f := open(t, t.TempDir(), Options{})
+	f.create(t, &seguev1.Collection{Name: "tracks", Dimension: 2, Metric: seguev1.Metric_METRIC_COSINE})
+	it := item("a", 1, 2)
+	it.Attributes = everyAttribute()
+	f.upsert(t, "tracks", it, item("b", 2, 1))
+	mask := func(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
+	title := map[string]*seguev1.AttributeValue{"title": keywords("New")}
+	for _, step := range []struct {
+		attributes map[string]*seguev1.AttributeValue
+		mask       *fieldmaskpb.FieldMask
+		want       func(map[string]*seguev1.AttributeValue)
+	}{
+		{title, nil, func(m map[string]*seguev1.AttributeValue) { m["title"] = keywords("New") }},
+		{nil, mask("attributes.tempo", "attributes.nowhere"), func(m map[string]*seguev1.AttributeValue) { delete(m, "tempo") }},
+		{map[string]*seguev1.AttributeValue{"year": {Kind: &seguev1.AttributeValue_IntValue{IntValue: 1971}}}, mask("attributes.year", "attributes.explicit"),
+			func(m map[string]*seguev1.AttributeValue) {
+				delete(m, "explicit")
+				m["year"] = &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_IntValue{IntValue: 1971}}
+			}},
+		{nil, nil, func(map[string]*seguev1.AttributeValue) {}},
+		{title, mask("*"), func(m map[string]*seguev1.AttributeValue) { clear(m); m["title"] = keywords("New") }},
+		{nil, mask("attributes"), func(m map[string]*seguev1.AttributeValue) { clear(m) }},
+	} {
+		up, err := f.items.UpdateItemAttributes(ctx, &seguev1.UpdateItemAttributesRequest{
+			Collection: "tracks", Update: &seguev1.AttributesUpdate{ItemId: "a", Attributes: step.attributes, UpdateMask: step.mask},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step.want(it.Attributes)
+		got, err := f.items.GetItem(ctx, &seguev1.GetItemRequest{Collection: "tracks", ItemId: "a", IncludeVectors: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		it.Revision = up.GetRevision()
+		if diff := cmp.Diff(it, got.GetItem(), protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	batch, err := f.items.BatchUpdateItemAttributes(ctx, &seguev1.BatchUpdateItemAttributesRequest{Collection: "tracks", Updates: []*seguev1.AttributesUpdate{
+		{ItemId: "a", Attributes: title}, {ItemId: "x"}, {ItemId: "b", Attributes: title}, {ItemId: "a", UpdateMask: mask("attributes.title")},
+	}})
+	if err != nil || !slices.Equal(batch.GetMissingIds(), []string{"x"}) {
+		t.Fatalf("%v, %v", batch, err)
+	}
+	f.stop(t)
+	f = open(t, f.dir, Options{})
+	defer f.stop(t)
+	list, _ := f.list(t, "tracks", 10)
+	if len(list) != 2 || len(list[0].GetAttributes()) != 0 || list[1].GetAttributes()["title"].GetKeywords().GetValues()[0] != "New" {
+		t.Errorf("after a restart: %v", list)
+	}
+	req := &seguev1.UpdateItemAttributesRequest{Collection: "tracks", Update: &seguev1.AttributesUpdate{ItemId: "x", Attributes: title}}
+	_, err = f.items.UpdateItemAttributes(ctx, req)
+	refusal{codes.NotFound, "ITEM_NOT_FOUND", ""}.check(t, req, err)
 }
 
 // list reads all pages.

@@ -37,7 +37,7 @@ func (f *collectionFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.m, "m", 0, "links a node keeps above level 0; twice as many on level 0 (default 16)")
 	c.Flags().IntVar(&f.efConstruction, "ef-construction", 0, "beam width while linking an item (default 100)")
 	c.Flags().StringArrayVar(&f.attributes, "attribute", nil,
-		"`NAME:TYPE` of an attribute, type keyword, bool, int, float or timestamp; repeat for each.\nWithout any the collection takes every attribute")
+		"`NAME:TYPE` of an attribute, type keyword, bool, int, float, timestamp or markets; repeat for each. NAME:TYPE:nofilter\nsaves the memory of filtering by it. Without any the collection takes every attribute")
 }
 
 // message builds the collection to create.
@@ -183,7 +183,7 @@ func describeCollection(env *environment, c *seguev1.Collection, s *seguev1.Inde
 	if specs := c.GetAttributes(); len(specs) > 0 {
 		names := make([]string, len(specs))
 		for i, spec := range specs {
-			names[i] = spec.GetName() + ":" + strings.ToLower(typeName(spec.GetType()))
+			names[i] = attributeSpec(spec)
 		}
 		attributes = strings.Join(names, " ")
 	}
@@ -261,7 +261,7 @@ func collectionJSONOf(c *seguev1.Collection) collectionJSON {
 		Revision:       c.GetRevision(),
 	}
 	for _, spec := range c.GetAttributes() {
-		j.Attributes[spec.GetName()] = strings.ToLower(typeName(spec.GetType()))
+		_, j.Attributes[spec.GetName()], _ = strings.Cut(attributeSpec(spec), ":")
 	}
 	return j
 }

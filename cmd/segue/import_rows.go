@@ -35,7 +35,8 @@ func fault(reason, field, format string, args ...any) *rowError {
 //	true, false               BOOL
 //	null, []                  no attribute
 //
-// A TIMESTAMP, which only a schema can ask for, is RFC 3339 text or a date YYYY-MM-DD (midnight UTC).
+// Only a schema can ask for a TIMESTAMP, which is RFC 3339 text or a date YYYY-MM-DD (midnight UTC), and for MARKETS, which
+// are a code of two letters or a list of them, where [] means available nowhere.
 // Objects and lists of anything but strings have no attribute type and are faults.
 type rowConverter struct {
 	// schema is the collection's; empty where it takes any attribute.
@@ -127,13 +128,16 @@ func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.Attr
 			}
 			return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_TimestampValue{TimestampValue: timestamppb.New(t)}}, want, nil
 		}
+		if want == seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS {
+			return markets(v), want, nil
+		}
 		return keywords(v), seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD, nil
 	case bool:
 		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_BoolValue{BoolValue: v}}, seguev1.AttributeType_ATTRIBUTE_TYPE_BOOL, nil
 	case json.Number:
 		return numberOf(field, v.String(), want)
 	case []any:
-		if len(v) == 0 {
+		if len(v) == 0 && want != seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS {
 			return nil, 0, nil
 		}
 		list := make([]string, len(v))
@@ -144,6 +148,9 @@ func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.Attr
 			}
 			list[i] = s
 		}
+		if want == seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS {
+			return markets(list...), want, nil
+		}
 		return keywords(list...), seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD, nil
 	}
 	return nil, 0, fault("INVALID_FORMAT", field, "a JSON object cannot be an attribute")
@@ -151,6 +158,11 @@ func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.Attr
 
 func keywords(values ...string) *seguev1.AttributeValue {
 	return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_Keywords{Keywords: &seguev1.Keywords{Values: values}}}
+}
+
+// markets leaves it to the server to judge the codes.
+func markets(codes ...string) *seguev1.AttributeValue {
+	return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_Markets{Markets: &seguev1.Markets{Codes: codes}}}
 }
 
 // numberOf converts a JSON number without losing any of it: where an INT is wanted a float must be whole

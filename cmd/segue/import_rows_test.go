@@ -81,6 +81,11 @@ func TestAttributeConversion(t *testing.T) {
 		{`["x"]`, "keyword", `{"keywords":{"values":["x"]}}`},
 		{`["x"]`, "bool", "!ATTRIBUTE_TYPE_MISMATCH"},
 		{`1`, "bool", "!ATTRIBUTE_TYPE_MISMATCH"},
+		{`["SE","NO"]`, "markets", `{"markets":{"codes":["SE","NO"]}}`},
+		{`"SE"`, "markets", `{"markets":{"codes":["SE"]}}`},
+		{`[]`, "markets", `{"markets":{}}`},
+		{`["SE",1]`, "markets", "!INVALID_FORMAT"},
+		{`3`, "markets", "!ATTRIBUTE_TYPE_MISMATCH"},
 		{`null`, "bool", "none"},
 		{`[]`, "int", "none"},
 	} {

@@ -76,6 +76,8 @@ func attributeText(v *seguev1.AttributeValue) string {
 			return t.Format(time.DateOnly)
 		}
 		return t.Format(time.RFC3339Nano)
+	case *seguev1.AttributeValue_Markets:
+		return strings.Join(k.Markets.GetCodes(), " ")
 	}
 	return ""
 }
@@ -94,6 +96,8 @@ func attributeJSON(v *seguev1.AttributeValue) any {
 		return k.FloatValue
 	case *seguev1.AttributeValue_TimestampValue:
 		return k.TimestampValue.AsTime()
+	case *seguev1.AttributeValue_Markets:
+		return append([]string{}, k.Markets.GetCodes()...) // never null
 	}
 	return nil
 }

@@ -199,16 +199,29 @@ func metricName(m seguev1.Metric) string {
 	return ""
 }
 
+// notFilterable is the option of an attribute that filters need not know.
+const notFilterable = "nofilter"
+
+// attributeSpec is what parseAttributeSpecs reads.
+func attributeSpec(s *seguev1.AttributeSpec) string {
+	text := s.GetName() + ":" + strings.ToLower(typeName(s.GetType()))
+	if s.GetNotFilterable() {
+		text += ":" + notFilterable
+	}
+	return text
+}
+
 // parseAttributeSpecs reads "name:type" flags, types in any case.
 func parseAttributeSpecs(flags []string) ([]*seguev1.AttributeSpec, error) {
 	var specs []*seguev1.AttributeSpec
 	for _, s := range flags {
 		name, typ, ok := strings.Cut(s, ":")
+		typ, option, hasOption := strings.Cut(typ, ":")
 		number, known := seguev1.AttributeType_value["ATTRIBUTE_TYPE_"+strings.ToUpper(typ)]
-		if !ok || name == "" || !known || number == 0 {
-			return nil, usagef("--attribute %q: must be NAME:TYPE, with TYPE one of keyword, bool, int, float, timestamp", s)
+		if !ok || name == "" || !known || number == 0 || hasOption && option != notFilterable {
+			return nil, usagef("--attribute %q: must be NAME:TYPE or NAME:TYPE:%s, with TYPE one of keyword, bool, int, float, timestamp, markets", s, notFilterable)
 		}
-		specs = append(specs, &seguev1.AttributeSpec{Name: name, Type: seguev1.AttributeType(number)})
+		specs = append(specs, &seguev1.AttributeSpec{Name: name, Type: seguev1.AttributeType(number), NotFilterable: hasOption})
 	}
 	slices.SortFunc(specs, func(a, b *seguev1.AttributeSpec) int { return strings.Compare(a.Name, b.Name) })
 	return specs, nil

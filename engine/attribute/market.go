@@ -69,6 +69,9 @@ func (s MarketSet) Codes() []string {
 	return codes
 }
 
+// Valid reports whether s is in the form that NewMarketSet gives. Sets of other forms are not stored.
+func (s MarketSet) Valid() bool { return validMarkets([]byte(s)) }
+
 // validMarkets says whether s is in the form that NewMarketSet gives.
 func validMarkets(s []byte) bool {
 	if len(s) > marketBytes || len(s) > 0 && s[len(s)-1] == 0 {

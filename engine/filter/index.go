@@ -256,6 +256,9 @@ func (x *Index) column(v *view, name []byte, t attribute.Type) int {
 	return n
 }
 
+// Loading reports whether Evaluate waits for Load.
+func (x *Index) Loading() bool { return !x.isReady() }
+
 func (x *Index) isReady() bool {
 	select {
 	case <-x.ready:

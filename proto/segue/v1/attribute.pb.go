@@ -38,6 +38,8 @@ const (
 	AttributeType_ATTRIBUTE_TYPE_FLOAT AttributeType = 4
 	// A point in time with microsecond resolution, for example a release date.
 	AttributeType_ATTRIBUTE_TYPE_TIMESTAMP AttributeType = 5
+	// A set of markets, for example the territories in which a track may be played.
+	AttributeType_ATTRIBUTE_TYPE_MARKETS AttributeType = 6
 )
 
 // Enum value maps for AttributeType.
@@ -49,6 +51,7 @@ var (
 		3: "ATTRIBUTE_TYPE_INT",
 		4: "ATTRIBUTE_TYPE_FLOAT",
 		5: "ATTRIBUTE_TYPE_TIMESTAMP",
+		6: "ATTRIBUTE_TYPE_MARKETS",
 	}
 	AttributeType_value = map[string]int32{
 		"ATTRIBUTE_TYPE_UNSPECIFIED": 0,
@@ -57,6 +60,7 @@ var (
 		"ATTRIBUTE_TYPE_INT":         3,
 		"ATTRIBUTE_TYPE_FLOAT":       4,
 		"ATTRIBUTE_TYPE_TIMESTAMP":   5,
+		"ATTRIBUTE_TYPE_MARKETS":     6,
 	}
 )
 
@@ -94,7 +98,10 @@ type AttributeSpec struct {
 	// letter, a digit or `_`. Required.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Type of its values. Required.
-	Type          AttributeType `protobuf:"varint,2,opt,name=type,proto3,enum=segue.v1.AttributeType" json:"type,omitempty"`
+	Type AttributeType `protobuf:"varint,2,opt,name=type,proto3,enum=segue.v1.AttributeType" json:"type,omitempty"`
+	// True keeps the attribute out of the index that filters and exclusions use: it is stored and answered, cannot be
+	// filtered by, and takes less memory (4 to 16 bytes a value less). Optional: absent means that it can be filtered by.
+	NotFilterable bool `protobuf:"varint,3,opt,name=not_filterable,json=notFilterable,proto3" json:"not_filterable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +150,13 @@ func (x *AttributeSpec) GetType() AttributeType {
 	return AttributeType_ATTRIBUTE_TYPE_UNSPECIFIED
 }
 
+func (x *AttributeSpec) GetNotFilterable() bool {
+	if x != nil {
+		return x.NotFilterable
+	}
+	return false
+}
+
 // AttributeValue is the value of one attribute of one item. Where the collection has a schema, the kind must be the
 // one that it declares for the attribute (else INVALID_ARGUMENT with reason ATTRIBUTE_TYPE_MISMATCH).
 type AttributeValue struct {
@@ -156,6 +170,7 @@ type AttributeValue struct {
 	//	*AttributeValue_IntValue
 	//	*AttributeValue_FloatValue
 	//	*AttributeValue_TimestampValue
+	//	*AttributeValue_Markets
 	Kind          isAttributeValue_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -243,6 +258,15 @@ func (x *AttributeValue) GetTimestampValue() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AttributeValue) GetMarkets() *Markets {
+	if x != nil {
+		if x, ok := x.Kind.(*AttributeValue_Markets); ok {
+			return x.Markets
+		}
+	}
+	return nil
+}
+
 type isAttributeValue_Kind interface {
 	isAttributeValue_Kind()
 }
@@ -272,6 +296,11 @@ type AttributeValue_TimestampValue struct {
 	TimestampValue *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=timestamp_value,json=timestampValue,proto3,oneof"`
 }
 
+type AttributeValue_Markets struct {
+	// Value of an attribute of type MARKETS.
+	Markets *Markets `protobuf:"bytes,6,opt,name=markets,proto3,oneof"`
+}
+
 func (*AttributeValue_Keywords) isAttributeValue_Kind() {}
 
 func (*AttributeValue_BoolValue) isAttributeValue_Kind() {}
@@ -281,6 +310,8 @@ func (*AttributeValue_IntValue) isAttributeValue_Kind() {}
 func (*AttributeValue_FloatValue) isAttributeValue_Kind() {}
 
 func (*AttributeValue_TimestampValue) isAttributeValue_Kind() {}
+
+func (*AttributeValue_Markets) isAttributeValue_Kind() {}
 
 // Keywords is a list of exact strings.
 type Keywords struct {
@@ -328,14 +359,62 @@ func (x *Keywords) GetValues() []string {
 	return nil
 }
 
+// Markets is a set of markets.
+type Markets struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The markets, two capital letters each (ISO 3166-1 alpha-2; codes that are not assigned are taken too), in any
+	// order; answered in ascending order. Empty means available nowhere.
+	Codes         []string `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Markets) Reset() {
+	*x = Markets{}
+	mi := &file_segue_v1_attribute_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Markets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Markets) ProtoMessage() {}
+
+func (x *Markets) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_attribute_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Markets.ProtoReflect.Descriptor instead.
+func (*Markets) Descriptor() ([]byte, []int) {
+	return file_segue_v1_attribute_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Markets) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
 var File_segue_v1_attribute_proto protoreflect.FileDescriptor
 
 const file_segue_v1_attribute_proto_rawDesc = "" +
 	"\n" +
-	"\x18segue/v1/attribute.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
+	"\x18segue/v1/attribute.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n" +
 	"\rAttributeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
-	"\x04type\x18\x02 \x01(\x0e2\x17.segue.v1.AttributeTypeR\x04type\"\xf4\x01\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x17.segue.v1.AttributeTypeR\x04type\x12%\n" +
+	"\x0enot_filterable\x18\x03 \x01(\bR\rnotFilterable\"\xa3\x02\n" +
 	"\x0eAttributeValue\x120\n" +
 	"\bkeywords\x18\x01 \x01(\v2\x12.segue.v1.KeywordsH\x00R\bkeywords\x12\x1f\n" +
 	"\n" +
@@ -343,17 +422,21 @@ const file_segue_v1_attribute_proto_rawDesc = "" +
 	"\tint_value\x18\x03 \x01(\x03H\x00R\bintValue\x12!\n" +
 	"\vfloat_value\x18\x04 \x01(\x01H\x00R\n" +
 	"floatValue\x12E\n" +
-	"\x0ftimestamp_value\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x0etimestampValueB\x06\n" +
+	"\x0ftimestamp_value\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x0etimestampValue\x12-\n" +
+	"\amarkets\x18\x06 \x01(\v2\x11.segue.v1.MarketsH\x00R\amarketsB\x06\n" +
 	"\x04kind\"\"\n" +
 	"\bKeywords\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\tR\x06values*\xb4\x01\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\x1f\n" +
+	"\aMarkets\x12\x14\n" +
+	"\x05codes\x18\x01 \x03(\tR\x05codes*\xd0\x01\n" +
 	"\rAttributeType\x12\x1e\n" +
 	"\x1aATTRIBUTE_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ATTRIBUTE_TYPE_KEYWORD\x10\x01\x12\x17\n" +
 	"\x13ATTRIBUTE_TYPE_BOOL\x10\x02\x12\x16\n" +
 	"\x12ATTRIBUTE_TYPE_INT\x10\x03\x12\x18\n" +
 	"\x14ATTRIBUTE_TYPE_FLOAT\x10\x04\x12\x1c\n" +
-	"\x18ATTRIBUTE_TYPE_TIMESTAMP\x10\x05B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x18ATTRIBUTE_TYPE_TIMESTAMP\x10\x05\x12\x1a\n" +
+	"\x16ATTRIBUTE_TYPE_MARKETS\x10\x06B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_attribute_proto_rawDescOnce sync.Once
@@ -368,23 +451,25 @@ func file_segue_v1_attribute_proto_rawDescGZIP() []byte {
 }
 
 var file_segue_v1_attribute_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_segue_v1_attribute_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_segue_v1_attribute_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_segue_v1_attribute_proto_goTypes = []any{
 	(AttributeType)(0),            // 0: segue.v1.AttributeType
 	(*AttributeSpec)(nil),         // 1: segue.v1.AttributeSpec
 	(*AttributeValue)(nil),        // 2: segue.v1.AttributeValue
 	(*Keywords)(nil),              // 3: segue.v1.Keywords
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*Markets)(nil),               // 4: segue.v1.Markets
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_segue_v1_attribute_proto_depIdxs = []int32{
 	0, // 0: segue.v1.AttributeSpec.type:type_name -> segue.v1.AttributeType
 	3, // 1: segue.v1.AttributeValue.keywords:type_name -> segue.v1.Keywords
-	4, // 2: segue.v1.AttributeValue.timestamp_value:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 2: segue.v1.AttributeValue.timestamp_value:type_name -> google.protobuf.Timestamp
+	4, // 3: segue.v1.AttributeValue.markets:type_name -> segue.v1.Markets
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_attribute_proto_init() }
@@ -398,6 +483,7 @@ func file_segue_v1_attribute_proto_init() {
 		(*AttributeValue_IntValue)(nil),
 		(*AttributeValue_FloatValue)(nil),
 		(*AttributeValue_TimestampValue)(nil),
+		(*AttributeValue_Markets)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -405,7 +491,7 @@ func file_segue_v1_attribute_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_attribute_proto_rawDesc), len(file_segue_v1_attribute_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ package seguev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -223,6 +224,283 @@ func (x *BatchUpsertItemsResponse) GetRevision() int64 {
 	return 0
 }
 
+// AttributesUpdate changes attributes of one item.
+type AttributesUpdate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the item. Required.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The new values by name.
+	Attributes map[string]*AttributeValue `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Which attributes to change: `attributes.title` for the one named `title`, `attributes` or `*` for all. An attribute
+	// that the mask names and `attributes` has no value for is removed; a value that the mask does not name is
+	// INVALID_ARGUMENT with reason UNKNOWN_PATH. Empty or absent: those that `attributes` has a value for.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttributesUpdate) Reset() {
+	*x = AttributesUpdate{}
+	mi := &file_segue_v1_item_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttributesUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttributesUpdate) ProtoMessage() {}
+
+func (x *AttributesUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_item_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttributesUpdate.ProtoReflect.Descriptor instead.
+func (*AttributesUpdate) Descriptor() ([]byte, []int) {
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AttributesUpdate) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *AttributesUpdate) GetAttributes() map[string]*AttributeValue {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *AttributesUpdate) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// UpdateItemAttributesRequest changes attributes of one item.
+type UpdateItemAttributesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// The change. Required.
+	Update        *AttributesUpdate `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateItemAttributesRequest) Reset() {
+	*x = UpdateItemAttributesRequest{}
+	mi := &file_segue_v1_item_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateItemAttributesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateItemAttributesRequest) ProtoMessage() {}
+
+func (x *UpdateItemAttributesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_item_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateItemAttributesRequest.ProtoReflect.Descriptor instead.
+func (*UpdateItemAttributesRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateItemAttributesRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *UpdateItemAttributesRequest) GetUpdate() *AttributesUpdate {
+	if x != nil {
+		return x.Update
+	}
+	return nil
+}
+
+// UpdateItemAttributesResponse acknowledges a durable, visible write.
+type UpdateItemAttributesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision of the write, usable as min_revision.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateItemAttributesResponse) Reset() {
+	*x = UpdateItemAttributesResponse{}
+	mi := &file_segue_v1_item_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateItemAttributesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateItemAttributesResponse) ProtoMessage() {}
+
+func (x *UpdateItemAttributesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_item_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateItemAttributesResponse.ProtoReflect.Descriptor instead.
+func (*UpdateItemAttributesResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateItemAttributesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// BatchUpdateItemAttributesRequest changes attributes of several items.
+type BatchUpdateItemAttributesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// The changes, 1 to 10,000.
+	Updates       []*AttributesUpdate `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchUpdateItemAttributesRequest) Reset() {
+	*x = BatchUpdateItemAttributesRequest{}
+	mi := &file_segue_v1_item_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateItemAttributesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateItemAttributesRequest) ProtoMessage() {}
+
+func (x *BatchUpdateItemAttributesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_item_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateItemAttributesRequest.ProtoReflect.Descriptor instead.
+func (*BatchUpdateItemAttributesRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BatchUpdateItemAttributesRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *BatchUpdateItemAttributesRequest) GetUpdates() []*AttributesUpdate {
+	if x != nil {
+		return x.Updates
+	}
+	return nil
+}
+
+// BatchUpdateItemAttributesResponse acknowledges durable, visible writes.
+type BatchUpdateItemAttributesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A revision by which all of the updates are visible, usable as min_revision.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The ids without an item, in the order of updates.
+	MissingIds    []string `protobuf:"bytes,2,rep,name=missing_ids,json=missingIds,proto3" json:"missing_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchUpdateItemAttributesResponse) Reset() {
+	*x = BatchUpdateItemAttributesResponse{}
+	mi := &file_segue_v1_item_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateItemAttributesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateItemAttributesResponse) ProtoMessage() {}
+
+func (x *BatchUpdateItemAttributesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_item_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateItemAttributesResponse.ProtoReflect.Descriptor instead.
+func (*BatchUpdateItemAttributesResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BatchUpdateItemAttributesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BatchUpdateItemAttributesResponse) GetMissingIds() []string {
+	if x != nil {
+		return x.MissingIds
+	}
+	return nil
+}
+
 // GetItemRequest names one item.
 type GetItemRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -238,7 +516,7 @@ type GetItemRequest struct {
 
 func (x *GetItemRequest) Reset() {
 	*x = GetItemRequest{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[4]
+	mi := &file_segue_v1_item_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -250,7 +528,7 @@ func (x *GetItemRequest) String() string {
 func (*GetItemRequest) ProtoMessage() {}
 
 func (x *GetItemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[4]
+	mi := &file_segue_v1_item_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -263,7 +541,7 @@ func (x *GetItemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetItemRequest.ProtoReflect.Descriptor instead.
 func (*GetItemRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{4}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetItemRequest) GetCollection() string {
@@ -298,7 +576,7 @@ type GetItemResponse struct {
 
 func (x *GetItemResponse) Reset() {
 	*x = GetItemResponse{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[5]
+	mi := &file_segue_v1_item_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +588,7 @@ func (x *GetItemResponse) String() string {
 func (*GetItemResponse) ProtoMessage() {}
 
 func (x *GetItemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[5]
+	mi := &file_segue_v1_item_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +601,7 @@ func (x *GetItemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetItemResponse.ProtoReflect.Descriptor instead.
 func (*GetItemResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{5}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetItemResponse) GetItem() *Item {
@@ -348,7 +626,7 @@ type BatchGetItemsRequest struct {
 
 func (x *BatchGetItemsRequest) Reset() {
 	*x = BatchGetItemsRequest{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[6]
+	mi := &file_segue_v1_item_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +638,7 @@ func (x *BatchGetItemsRequest) String() string {
 func (*BatchGetItemsRequest) ProtoMessage() {}
 
 func (x *BatchGetItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[6]
+	mi := &file_segue_v1_item_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +651,7 @@ func (x *BatchGetItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetItemsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetItemsRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{6}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BatchGetItemsRequest) GetCollection() string {
@@ -410,7 +688,7 @@ type BatchGetItemsResponse struct {
 
 func (x *BatchGetItemsResponse) Reset() {
 	*x = BatchGetItemsResponse{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[7]
+	mi := &file_segue_v1_item_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +700,7 @@ func (x *BatchGetItemsResponse) String() string {
 func (*BatchGetItemsResponse) ProtoMessage() {}
 
 func (x *BatchGetItemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[7]
+	mi := &file_segue_v1_item_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +713,7 @@ func (x *BatchGetItemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetItemsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetItemsResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{7}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BatchGetItemsResponse) GetItems() []*Item {
@@ -473,7 +751,7 @@ type ListItemsRequest struct {
 
 func (x *ListItemsRequest) Reset() {
 	*x = ListItemsRequest{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[8]
+	mi := &file_segue_v1_item_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +763,7 @@ func (x *ListItemsRequest) String() string {
 func (*ListItemsRequest) ProtoMessage() {}
 
 func (x *ListItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[8]
+	mi := &file_segue_v1_item_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +776,7 @@ func (x *ListItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListItemsRequest.ProtoReflect.Descriptor instead.
 func (*ListItemsRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{8}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListItemsRequest) GetCollection() string {
@@ -542,7 +820,7 @@ type ListItemsResponse struct {
 
 func (x *ListItemsResponse) Reset() {
 	*x = ListItemsResponse{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[9]
+	mi := &file_segue_v1_item_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +832,7 @@ func (x *ListItemsResponse) String() string {
 func (*ListItemsResponse) ProtoMessage() {}
 
 func (x *ListItemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[9]
+	mi := &file_segue_v1_item_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +845,7 @@ func (x *ListItemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListItemsResponse.ProtoReflect.Descriptor instead.
 func (*ListItemsResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{9}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListItemsResponse) GetItems() []*Item {
@@ -597,7 +875,7 @@ type DeleteItemRequest struct {
 
 func (x *DeleteItemRequest) Reset() {
 	*x = DeleteItemRequest{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[10]
+	mi := &file_segue_v1_item_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +887,7 @@ func (x *DeleteItemRequest) String() string {
 func (*DeleteItemRequest) ProtoMessage() {}
 
 func (x *DeleteItemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[10]
+	mi := &file_segue_v1_item_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +900,7 @@ func (x *DeleteItemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteItemRequest.ProtoReflect.Descriptor instead.
 func (*DeleteItemRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{10}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteItemRequest) GetCollection() string {
@@ -650,7 +928,7 @@ type DeleteItemResponse struct {
 
 func (x *DeleteItemResponse) Reset() {
 	*x = DeleteItemResponse{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[11]
+	mi := &file_segue_v1_item_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +940,7 @@ func (x *DeleteItemResponse) String() string {
 func (*DeleteItemResponse) ProtoMessage() {}
 
 func (x *DeleteItemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[11]
+	mi := &file_segue_v1_item_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +953,7 @@ func (x *DeleteItemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteItemResponse.ProtoReflect.Descriptor instead.
 func (*DeleteItemResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{11}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteItemResponse) GetRevision() int64 {
@@ -698,7 +976,7 @@ type BatchDeleteItemsRequest struct {
 
 func (x *BatchDeleteItemsRequest) Reset() {
 	*x = BatchDeleteItemsRequest{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[12]
+	mi := &file_segue_v1_item_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +988,7 @@ func (x *BatchDeleteItemsRequest) String() string {
 func (*BatchDeleteItemsRequest) ProtoMessage() {}
 
 func (x *BatchDeleteItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[12]
+	mi := &file_segue_v1_item_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +1001,7 @@ func (x *BatchDeleteItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchDeleteItemsRequest.ProtoReflect.Descriptor instead.
 func (*BatchDeleteItemsRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{12}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchDeleteItemsRequest) GetCollection() string {
@@ -753,7 +1031,7 @@ type BatchDeleteItemsResponse struct {
 
 func (x *BatchDeleteItemsResponse) Reset() {
 	*x = BatchDeleteItemsResponse{}
-	mi := &file_segue_v1_item_service_proto_msgTypes[13]
+	mi := &file_segue_v1_item_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1043,7 @@ func (x *BatchDeleteItemsResponse) String() string {
 func (*BatchDeleteItemsResponse) ProtoMessage() {}
 
 func (x *BatchDeleteItemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_item_service_proto_msgTypes[13]
+	mi := &file_segue_v1_item_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1056,7 @@ func (x *BatchDeleteItemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchDeleteItemsResponse.ProtoReflect.Descriptor instead.
 func (*BatchDeleteItemsResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{13}
+	return file_segue_v1_item_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchDeleteItemsResponse) GetRevision() int64 {
@@ -799,7 +1077,7 @@ var File_segue_v1_item_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\"W\n" +
+	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\"W\n" +
 	"\x11UpsertItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -813,7 +1091,33 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"collection\x12$\n" +
 	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\"6\n" +
 	"\x18BatchUpsertItemsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"r\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x8d\x02\n" +
+	"\x10AttributesUpdate\x12\x17\n" +
+	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12J\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2*.segue.v1.AttributesUpdate.AttributesEntryR\n" +
+	"attributes\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x1aW\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01\"q\n" +
+	"\x1bUpdateItemAttributesRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x122\n" +
+	"\x06update\x18\x02 \x01(\v2\x1a.segue.v1.AttributesUpdateR\x06update\":\n" +
+	"\x1cUpdateItemAttributesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"x\n" +
+	" BatchUpdateItemAttributesRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x124\n" +
+	"\aupdates\x18\x02 \x03(\v2\x1a.segue.v1.AttributesUpdateR\aupdates\"`\n" +
+	"!BatchUpdateItemAttributesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
+	"\vmissing_ids\x18\x02 \x03(\tR\n" +
+	"missingIds\"r\n" +
 	"\x0eGetItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -858,12 +1162,16 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x18BatchDeleteItemsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
 	"\vmissing_ids\x18\x02 \x03(\tR\n" +
-	"missingIds2\xdc\x05\n" +
+	"missingIds2\xec\a\n" +
 	"\vItemService\x12`\n" +
 	"\n" +
 	"UpsertItem\x12\x1b.segue.v1.UpsertItemRequest\x1a\x1c.segue.v1.UpsertItemResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
 	"collection\x18\x04\x90\x02\x02\x12r\n" +
 	"\x10BatchUpsertItems\x12!.segue.v1.BatchUpsertItemsRequest\x1a\".segue.v1.BatchUpsertItemsResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12~\n" +
+	"\x14UpdateItemAttributes\x12%.segue.v1.UpdateItemAttributesRequest\x1a&.segue.v1.UpdateItemAttributesResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
+	"collection\x18\x04\x90\x02\x02\x12\x8d\x01\n" +
+	"\x19BatchUpdateItemAttributes\x12*.segue.v1.BatchUpdateItemAttributesRequest\x1a+.segue.v1.BatchUpdateItemAttributesResponse\"\x17\x8a\xe7\x18\x10\b\x02\x12\n" +
 	"collection\x18\x04\x90\x02\x02\x12W\n" +
 	"\aGetItem\x12\x18.segue.v1.GetItemRequest\x1a\x19.segue.v1.GetItemResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
 	"collection\x18\x02\x90\x02\x01\x12i\n" +
@@ -889,49 +1197,66 @@ func file_segue_v1_item_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_item_service_proto_rawDescData
 }
 
-var file_segue_v1_item_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_segue_v1_item_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_segue_v1_item_service_proto_goTypes = []any{
-	(*UpsertItemRequest)(nil),        // 0: segue.v1.UpsertItemRequest
-	(*UpsertItemResponse)(nil),       // 1: segue.v1.UpsertItemResponse
-	(*BatchUpsertItemsRequest)(nil),  // 2: segue.v1.BatchUpsertItemsRequest
-	(*BatchUpsertItemsResponse)(nil), // 3: segue.v1.BatchUpsertItemsResponse
-	(*GetItemRequest)(nil),           // 4: segue.v1.GetItemRequest
-	(*GetItemResponse)(nil),          // 5: segue.v1.GetItemResponse
-	(*BatchGetItemsRequest)(nil),     // 6: segue.v1.BatchGetItemsRequest
-	(*BatchGetItemsResponse)(nil),    // 7: segue.v1.BatchGetItemsResponse
-	(*ListItemsRequest)(nil),         // 8: segue.v1.ListItemsRequest
-	(*ListItemsResponse)(nil),        // 9: segue.v1.ListItemsResponse
-	(*DeleteItemRequest)(nil),        // 10: segue.v1.DeleteItemRequest
-	(*DeleteItemResponse)(nil),       // 11: segue.v1.DeleteItemResponse
-	(*BatchDeleteItemsRequest)(nil),  // 12: segue.v1.BatchDeleteItemsRequest
-	(*BatchDeleteItemsResponse)(nil), // 13: segue.v1.BatchDeleteItemsResponse
-	(*Item)(nil),                     // 14: segue.v1.Item
+	(*UpsertItemRequest)(nil),                 // 0: segue.v1.UpsertItemRequest
+	(*UpsertItemResponse)(nil),                // 1: segue.v1.UpsertItemResponse
+	(*BatchUpsertItemsRequest)(nil),           // 2: segue.v1.BatchUpsertItemsRequest
+	(*BatchUpsertItemsResponse)(nil),          // 3: segue.v1.BatchUpsertItemsResponse
+	(*AttributesUpdate)(nil),                  // 4: segue.v1.AttributesUpdate
+	(*UpdateItemAttributesRequest)(nil),       // 5: segue.v1.UpdateItemAttributesRequest
+	(*UpdateItemAttributesResponse)(nil),      // 6: segue.v1.UpdateItemAttributesResponse
+	(*BatchUpdateItemAttributesRequest)(nil),  // 7: segue.v1.BatchUpdateItemAttributesRequest
+	(*BatchUpdateItemAttributesResponse)(nil), // 8: segue.v1.BatchUpdateItemAttributesResponse
+	(*GetItemRequest)(nil),                    // 9: segue.v1.GetItemRequest
+	(*GetItemResponse)(nil),                   // 10: segue.v1.GetItemResponse
+	(*BatchGetItemsRequest)(nil),              // 11: segue.v1.BatchGetItemsRequest
+	(*BatchGetItemsResponse)(nil),             // 12: segue.v1.BatchGetItemsResponse
+	(*ListItemsRequest)(nil),                  // 13: segue.v1.ListItemsRequest
+	(*ListItemsResponse)(nil),                 // 14: segue.v1.ListItemsResponse
+	(*DeleteItemRequest)(nil),                 // 15: segue.v1.DeleteItemRequest
+	(*DeleteItemResponse)(nil),                // 16: segue.v1.DeleteItemResponse
+	(*BatchDeleteItemsRequest)(nil),           // 17: segue.v1.BatchDeleteItemsRequest
+	(*BatchDeleteItemsResponse)(nil),          // 18: segue.v1.BatchDeleteItemsResponse
+	nil,                                       // 19: segue.v1.AttributesUpdate.AttributesEntry
+	(*Item)(nil),                              // 20: segue.v1.Item
+	(*fieldmaskpb.FieldMask)(nil),             // 21: google.protobuf.FieldMask
+	(*AttributeValue)(nil),                    // 22: segue.v1.AttributeValue
 }
 var file_segue_v1_item_service_proto_depIdxs = []int32{
-	14, // 0: segue.v1.UpsertItemRequest.item:type_name -> segue.v1.Item
-	14, // 1: segue.v1.BatchUpsertItemsRequest.items:type_name -> segue.v1.Item
-	14, // 2: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
-	14, // 3: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
-	14, // 4: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
-	0,  // 5: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
-	2,  // 6: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
-	4,  // 7: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
-	6,  // 8: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
-	8,  // 9: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
-	10, // 10: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
-	12, // 11: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
-	1,  // 12: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
-	3,  // 13: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
-	5,  // 14: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
-	7,  // 15: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
-	9,  // 16: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
-	11, // 17: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
-	13, // 18: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	20, // 0: segue.v1.UpsertItemRequest.item:type_name -> segue.v1.Item
+	20, // 1: segue.v1.BatchUpsertItemsRequest.items:type_name -> segue.v1.Item
+	19, // 2: segue.v1.AttributesUpdate.attributes:type_name -> segue.v1.AttributesUpdate.AttributesEntry
+	21, // 3: segue.v1.AttributesUpdate.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 4: segue.v1.UpdateItemAttributesRequest.update:type_name -> segue.v1.AttributesUpdate
+	4,  // 5: segue.v1.BatchUpdateItemAttributesRequest.updates:type_name -> segue.v1.AttributesUpdate
+	20, // 6: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
+	20, // 7: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
+	20, // 8: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
+	22, // 9: segue.v1.AttributesUpdate.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	0,  // 10: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
+	2,  // 11: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
+	5,  // 12: segue.v1.ItemService.UpdateItemAttributes:input_type -> segue.v1.UpdateItemAttributesRequest
+	7,  // 13: segue.v1.ItemService.BatchUpdateItemAttributes:input_type -> segue.v1.BatchUpdateItemAttributesRequest
+	9,  // 14: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
+	11, // 15: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
+	13, // 16: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
+	15, // 17: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
+	17, // 18: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
+	1,  // 19: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
+	3,  // 20: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
+	6,  // 21: segue.v1.ItemService.UpdateItemAttributes:output_type -> segue.v1.UpdateItemAttributesResponse
+	8,  // 22: segue.v1.ItemService.BatchUpdateItemAttributes:output_type -> segue.v1.BatchUpdateItemAttributesResponse
+	10, // 23: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
+	12, // 24: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
+	14, // 25: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
+	16, // 26: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
+	18, // 27: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
+	19, // [19:28] is the sub-list for method output_type
+	10, // [10:19] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_item_service_proto_init() }
@@ -939,6 +1264,7 @@ func file_segue_v1_item_service_proto_init() {
 	if File_segue_v1_item_service_proto != nil {
 		return
 	}
+	file_segue_v1_attribute_proto_init()
 	file_segue_v1_item_proto_init()
 	file_segue_v1_options_proto_init()
 	type x struct{}
@@ -947,7 +1273,7 @@ func file_segue_v1_item_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_item_service_proto_rawDesc), len(file_segue_v1_item_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

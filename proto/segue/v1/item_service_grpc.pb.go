@@ -19,13 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ItemService_UpsertItem_FullMethodName       = "/segue.v1.ItemService/UpsertItem"
-	ItemService_BatchUpsertItems_FullMethodName = "/segue.v1.ItemService/BatchUpsertItems"
-	ItemService_GetItem_FullMethodName          = "/segue.v1.ItemService/GetItem"
-	ItemService_BatchGetItems_FullMethodName    = "/segue.v1.ItemService/BatchGetItems"
-	ItemService_ListItems_FullMethodName        = "/segue.v1.ItemService/ListItems"
-	ItemService_DeleteItem_FullMethodName       = "/segue.v1.ItemService/DeleteItem"
-	ItemService_BatchDeleteItems_FullMethodName = "/segue.v1.ItemService/BatchDeleteItems"
+	ItemService_UpsertItem_FullMethodName                = "/segue.v1.ItemService/UpsertItem"
+	ItemService_BatchUpsertItems_FullMethodName          = "/segue.v1.ItemService/BatchUpsertItems"
+	ItemService_UpdateItemAttributes_FullMethodName      = "/segue.v1.ItemService/UpdateItemAttributes"
+	ItemService_BatchUpdateItemAttributes_FullMethodName = "/segue.v1.ItemService/BatchUpdateItemAttributes"
+	ItemService_GetItem_FullMethodName                   = "/segue.v1.ItemService/GetItem"
+	ItemService_BatchGetItems_FullMethodName             = "/segue.v1.ItemService/BatchGetItems"
+	ItemService_ListItems_FullMethodName                 = "/segue.v1.ItemService/ListItems"
+	ItemService_DeleteItem_FullMethodName                = "/segue.v1.ItemService/DeleteItem"
+	ItemService_BatchDeleteItems_FullMethodName          = "/segue.v1.ItemService/BatchDeleteItems"
 )
 
 // ItemServiceClient is the client API for ItemService service.
@@ -47,6 +49,13 @@ type ItemServiceClient interface {
 	// rows that are wrong (at most 32 of them). Where an id comes twice, the last one wins. Much cheaper an item than
 	// UpsertItem, since the batch is synced to disk once. Safe to retry.
 	BatchUpsertItems(ctx context.Context, in *BatchUpsertItemsRequest, opts ...grpc.CallOption) (*BatchUpsertItemsResponse, error)
+	// UpdateItemAttributes changes attributes of one item and leaves its vector and its place in the graph alone: much
+	// cheaper than UpsertItem. NOT_FOUND with ITEM_NOT_FOUND if there is no such item. Safe to retry.
+	UpdateItemAttributes(ctx context.Context, in *UpdateItemAttributesRequest, opts ...grpc.CallOption) (*UpdateItemAttributesResponse, error)
+	// BatchUpdateItemAttributes changes attributes of several items, those that exist; it names the ids that do not,
+	// and is never NOT_FOUND for an item. If any update is malformed none is made. Where an id comes twice, the updates
+	// are made in the order given. Safe to retry.
+	BatchUpdateItemAttributes(ctx context.Context, in *BatchUpdateItemAttributesRequest, opts ...grpc.CallOption) (*BatchUpdateItemAttributesResponse, error)
 	// GetItem returns one item. NOT_FOUND with ITEM_NOT_FOUND if there is none.
 	GetItem(ctx context.Context, in *GetItemRequest, opts ...grpc.CallOption) (*GetItemResponse, error)
 	// BatchGetItems returns the items that exist and names the ids that do not; never NOT_FOUND for an item.
@@ -84,6 +93,26 @@ func (c *itemServiceClient) BatchUpsertItems(ctx context.Context, in *BatchUpser
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BatchUpsertItemsResponse)
 	err := c.cc.Invoke(ctx, ItemService_BatchUpsertItems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *itemServiceClient) UpdateItemAttributes(ctx context.Context, in *UpdateItemAttributesRequest, opts ...grpc.CallOption) (*UpdateItemAttributesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateItemAttributesResponse)
+	err := c.cc.Invoke(ctx, ItemService_UpdateItemAttributes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *itemServiceClient) BatchUpdateItemAttributes(ctx context.Context, in *BatchUpdateItemAttributesRequest, opts ...grpc.CallOption) (*BatchUpdateItemAttributesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchUpdateItemAttributesResponse)
+	err := c.cc.Invoke(ctx, ItemService_BatchUpdateItemAttributes_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +188,13 @@ type ItemServiceServer interface {
 	// rows that are wrong (at most 32 of them). Where an id comes twice, the last one wins. Much cheaper an item than
 	// UpsertItem, since the batch is synced to disk once. Safe to retry.
 	BatchUpsertItems(context.Context, *BatchUpsertItemsRequest) (*BatchUpsertItemsResponse, error)
+	// UpdateItemAttributes changes attributes of one item and leaves its vector and its place in the graph alone: much
+	// cheaper than UpsertItem. NOT_FOUND with ITEM_NOT_FOUND if there is no such item. Safe to retry.
+	UpdateItemAttributes(context.Context, *UpdateItemAttributesRequest) (*UpdateItemAttributesResponse, error)
+	// BatchUpdateItemAttributes changes attributes of several items, those that exist; it names the ids that do not,
+	// and is never NOT_FOUND for an item. If any update is malformed none is made. Where an id comes twice, the updates
+	// are made in the order given. Safe to retry.
+	BatchUpdateItemAttributes(context.Context, *BatchUpdateItemAttributesRequest) (*BatchUpdateItemAttributesResponse, error)
 	// GetItem returns one item. NOT_FOUND with ITEM_NOT_FOUND if there is none.
 	GetItem(context.Context, *GetItemRequest) (*GetItemResponse, error)
 	// BatchGetItems returns the items that exist and names the ids that do not; never NOT_FOUND for an item.
@@ -186,6 +222,12 @@ func (UnimplementedItemServiceServer) UpsertItem(context.Context, *UpsertItemReq
 }
 func (UnimplementedItemServiceServer) BatchUpsertItems(context.Context, *BatchUpsertItemsRequest) (*BatchUpsertItemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchUpsertItems not implemented")
+}
+func (UnimplementedItemServiceServer) UpdateItemAttributes(context.Context, *UpdateItemAttributesRequest) (*UpdateItemAttributesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateItemAttributes not implemented")
+}
+func (UnimplementedItemServiceServer) BatchUpdateItemAttributes(context.Context, *BatchUpdateItemAttributesRequest) (*BatchUpdateItemAttributesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchUpdateItemAttributes not implemented")
 }
 func (UnimplementedItemServiceServer) GetItem(context.Context, *GetItemRequest) (*GetItemResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetItem not implemented")
@@ -254,6 +296,42 @@ func _ItemService_BatchUpsertItems_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ItemServiceServer).BatchUpsertItems(ctx, req.(*BatchUpsertItemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ItemService_UpdateItemAttributes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateItemAttributesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ItemServiceServer).UpdateItemAttributes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ItemService_UpdateItemAttributes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ItemServiceServer).UpdateItemAttributes(ctx, req.(*UpdateItemAttributesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ItemService_BatchUpdateItemAttributes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchUpdateItemAttributesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ItemServiceServer).BatchUpdateItemAttributes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ItemService_BatchUpdateItemAttributes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ItemServiceServer).BatchUpdateItemAttributes(ctx, req.(*BatchUpdateItemAttributesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -362,6 +440,14 @@ var ItemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchUpsertItems",
 			Handler:    _ItemService_BatchUpsertItems_Handler,
+		},
+		{
+			MethodName: "UpdateItemAttributes",
+			Handler:    _ItemService_UpdateItemAttributes_Handler,
+		},
+		{
+			MethodName: "BatchUpdateItemAttributes",
+			Handler:    _ItemService_BatchUpdateItemAttributes_Handler,
 		},
 		{
 			MethodName: "GetItem",
