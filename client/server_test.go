@@ -283,3 +283,43 @@ func TestCallWithoutServerFails(t *testing.T) {
 		t.Errorf("list: %v", err)
 	}
 }
+
+// TestPages: the pages of a query are the neighbors of one call; a loop may end early, and an error ends it.
+func TestPages(t *testing.T) {
+	c := connect(t)
+	if _, err := c.UpsertItems(t.Context(), "c", points(40, nil), client.UpsertOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	req := &seguev1.NearestNeighborsRequest{Collection: "c", Query: client.MoreLike([]string{"p3", "p9"}, nil), NeighborCount: 20}
+	whole, err := c.Retrieval.NearestNeighbors(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.PageSize = 7
+	var got []*seguev1.Neighbor
+	pages := 0
+	for page, err := range c.Pages(t.Context(), req) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, page.GetNeighbors()...)
+		pages++
+	}
+	if pages != 3 || len(got) != 20 || req.GetPageToken() != "" {
+		t.Fatalf("%d neighbors on %d pages", len(got), pages)
+	}
+	for i, n := range got {
+		if n.GetItemId() != whole.GetNeighbors()[i].GetItemId() {
+			t.Errorf("neighbor %d is %s, in one call %s", i, n.GetItemId(), whole.GetNeighbors()[i].GetItemId())
+		}
+	}
+	for range c.Pages(t.Context(), req) {
+		break
+	}
+	req.Query = client.ByUser("nobody")
+	for page, err := range c.Pages(t.Context(), req) {
+		if page != nil || client.Reason(err) != "USER_NOT_FOUND" {
+			t.Errorf("%v, %v", page, err)
+		}
+	}
+}

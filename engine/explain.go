@@ -178,7 +178,7 @@ func (q *ranked) whyNotPicked(a *Absence, id string) {
 					a.CrowdedBy = append(a.CrowdedBy, x.ID)
 				}
 			}
-			a.Detail = fmt.Sprintf("it is number %d by score, and %d neighbors with %s %q came before it", a.Rank, q.most[limit], a.Attribute, clip(value))
+			a.Detail = fmt.Sprintf("it is number %d by score, and neighbors with %s %q took the room for %d before it", a.Rank, a.Attribute, clip(value), q.most[limit])
 			return
 		}
 	}

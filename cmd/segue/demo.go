@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/segue-ann/segue/client"
 	"github.com/segue-ann/segue/examples/demo"
@@ -229,28 +228,22 @@ func (d demoData) importInto(ctx context.Context, env *environment, job *importJ
 // showDemo asks and prints the tables.
 func showDemo(ctx context.Context, w io.Writer, c *client.Client, items int64) error {
 	for _, track := range demoTracks() {
-		query := &seguev1.Query{Form: &seguev1.Query_ItemId{ItemId: track.id}}
-		if err := showNeighbors(ctx, w, c, "More like "+track.name, query, items); err != nil {
+		if err := showAnswer(ctx, w, c, "More like "+track.name, demoRequest(client.ByItem(track.id)), items); err != nil {
 			return err
 		}
 	}
 	for _, playlist := range demoPlaylists() {
-		query := &seguev1.Query{Form: &seguev1.Query_UserId{UserId: playlist.id}}
-		if err := showNeighbors(ctx, w, c, "For whoever made the playlist "+playlist.name, query, items); err != nil {
+		request := demoRequest(client.ByUser(playlist.id))
+		if err := showAnswer(ctx, w, c, "For whoever made the playlist "+playlist.name, request, items); err != nil {
 			return err
 		}
 	}
-	return nil
+	return showRanking(ctx, w, c, items)
 }
 
-func showNeighbors(ctx context.Context, w io.Writer, c *client.Client, title string, q *seguev1.Query, items int64) error {
+func showAnswer(ctx context.Context, w io.Writer, c *client.Client, title string, request *seguev1.NearestNeighborsRequest, items int64) error {
 	began := time.Now()
-	answer, err := c.Retrieval.NearestNeighbors(ctx, &seguev1.NearestNeighborsRequest{
-		Collection:    demoCollection,
-		Query:         q,
-		NeighborCount: demoNeighbors,
-		ReadMask:      &fieldmaskpb.FieldMask{Paths: []string{"attributes.title", "attributes.artists"}},
-	})
+	answer, err := c.Retrieval.NearestNeighbors(ctx, request)
 	if err != nil {
 		return fmt.Errorf("%s: %w", title, err)
 	}

@@ -63,7 +63,7 @@ func sampleOf(t *testing.T, step, playlists int) demoData {
 		t.Fatal(err)
 	}
 	var d demoData
-	d.tracks, d.trackCount = sampleRows(t, dir, "tracks", tracks, demoTracks(), func(i int) bool { return i%step == 0 })
+	d.tracks, d.trackCount = sampleRows(t, dir, "tracks", tracks, slices.Concat(demoTracks(), demoLiked()), func(i int) bool { return i%step == 0 })
 	d.playlists, d.playlistCount = sampleRows(t, dir, "playlists", users, demoPlaylists(), func(i int) bool { return i < playlists })
 	return d
 }
@@ -118,6 +118,7 @@ func TestDemoImportsOnce(t *testing.T) {
 		fmt.Sprintf("%s tracks ready", thousands(data.trackCount)),
 		`More like "Blinding Lights" by The Weeknd`,
 		"For whoever made the playlist",
+		"one of each artist and title", "not there? CROWDED_OUT: ", "not like \"SICKO MODE\"",
 		"grpcurl -plaintext -d '{", "ghz --insecure --call segue.v1.RetrievalService.NearestNeighbors -d '{",
 		" neighbors --addr 127.0.0.1:",
 	} {
@@ -125,7 +126,7 @@ func TestDemoImportsOnce(t *testing.T) {
 			t.Errorf("first run does not say %q:\n%s", want, first)
 		}
 	}
-	if n := strings.Count(first, "\n   8  "); n != len(demoTracks())+len(demoPlaylists()) {
+	if n := strings.Count(first, "\n   8  "); n != len(demoTracks())+len(demoPlaylists())+2 {
 		t.Errorf("%d tables of 8 neighbors:\n%s", n, first)
 	}
 
@@ -282,7 +283,7 @@ func TestDemoKnowsItsData(t *testing.T) {
 	for _, r := range slices.Concat(tracks, playlists) {
 		names[r.id] = r.name
 	}
-	for _, k := range slices.Concat(demoTracks(), demoPlaylists()) {
+	for _, k := range slices.Concat(demoTracks(), demoLiked(), demoPlaylists()) {
 		if names[k.id] != k.name {
 			t.Errorf("%s is %s, the demo says %s", k.id, names[k.id], k.name)
 		}

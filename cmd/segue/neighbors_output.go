@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +32,73 @@ func neighborTable(neighbors []*seguev1.Neighbor, names []string) *table {
 		t.add(cells...)
 	}
 	return t
+}
+
+// writeNeighbors writes an answer for people: the table, and below it what a reader of the table must know.
+func writeNeighbors(w io.Writer, answer *seguev1.NearestNeighborsResponse, request *seguev1.NearestNeighborsRequest) error {
+	var names []string
+	for _, path := range request.GetReadMask().GetPaths() {
+		if name, ok := strings.CutPrefix(path, "attributes."); ok {
+			names = append(names, name)
+		}
+	}
+	t := neighborTable(answer.GetNeighbors(), names)
+	if request.GetExplain() {
+		t.columns = append(t.columns, column{title: "WHY"})
+		for i, n := range answer.GetNeighbors() {
+			t.rows[i] = append(t.rows[i], why(n))
+		}
+	}
+	if err := t.write(w); err != nil {
+		return err
+	}
+	info := answer.GetSearchInfo()
+	if text := shortfallText(info.GetShortfallReason()); text != "" {
+		fmt.Fprintf(w, "%d of %d: %s\n", len(answer.GetNeighbors()), request.GetNeighborCount(), text)
+	}
+	if seed := info.GetSeed(); seed != 0 {
+		fmt.Fprintf(w, "seed %d\n", seed)
+	}
+	for _, id := range answer.GetUnresolvedIds() {
+		fmt.Fprintf(w, "no item %s\n", id)
+	}
+	return nil
+}
+
+// why says in short what a neighbor's place came from.
+func why(n *seguev1.Neighbor) string {
+	e := n.GetExplanation()
+	var parts []string
+	if n.MatchedExample != nil {
+		parts = append(parts, fmt.Sprintf("example %d", n.GetMatchedExample()+1))
+	}
+	for _, b := range e.GetBoosts() {
+		parts = append(parts, fmt.Sprintf("%s %+.3f", b.GetAttribute(), b.GetContribution()))
+	}
+	if x := e.GetExploration(); x != 0 {
+		parts = append(parts, fmt.Sprintf("chance %+.3f", x))
+	}
+	if x := e.GetNearness(); x != 0 {
+		parts = append(parts, fmt.Sprintf("nearness %.2f", x))
+	}
+	return strings.Join(append(parts, fmt.Sprintf("candidate %d", e.GetCandidateRank())), ", ")
+}
+
+// shortfallText is empty where nothing was left out: that there are no other items goes without saying.
+func shortfallText(r seguev1.ShortfallReason) string {
+	switch r {
+	case seguev1.ShortfallReason_SHORTFALL_REASON_DEADLINE:
+		return "the deadline ended the search"
+	case seguev1.ShortfallReason_SHORTFALL_REASON_CANDIDATE_BUDGET:
+		return "the bound on candidates ended the search"
+	case seguev1.ShortfallReason_SHORTFALL_REASON_CROWDING:
+		return "others exceed a limit"
+	case seguev1.ShortfallReason_SHORTFALL_REASON_NEGATIVE_EXAMPLES:
+		return "others are too near to what is not wanted"
+	case seguev1.ShortfallReason_SHORTFALL_REASON_MIN_SCORE:
+		return "others score lower"
+	}
+	return ""
 }
 
 // attributeNames lists the attributes that occur: title, artists, then by name.
@@ -106,6 +175,8 @@ func attributeJSON(v *seguev1.AttributeValue) any {
 type neighborsJSON struct {
 	Neighbors []neighborJSON `json:"neighbors"`
 	Info      searchInfoJSON `json:"search_info"`
+	// Unresolved are ids of examples that do not exist.
+	Unresolved []string `json:"unresolved_ids,omitempty"`
 }
 
 type neighborJSON struct {
@@ -114,6 +185,37 @@ type neighborJSON struct {
 	Score      float32        `json:"score"`
 	Distance   float32        `json:"distance"`
 	Attributes map[string]any `json:"attributes,omitempty"`
+	// Example is the position, from 0, of the example or interest that brought the neighbor.
+	Example     *int32           `json:"matched_example,omitempty"`
+	Explanation *explanationJSON `json:"explanation,omitempty"`
+}
+
+type explanationJSON struct {
+	RankValue     float64     `json:"rank_value"`
+	Boosts        []boostJSON `json:"boosts,omitempty"`
+	Exploration   float64     `json:"exploration,omitempty"`
+	Nearness      float64     `json:"nearness,omitempty"`
+	Objective     float64     `json:"objective,omitempty"`
+	CandidateRank int32       `json:"candidate_rank"`
+}
+
+type boostJSON struct {
+	Attribute    string  `json:"attribute"`
+	Contribution float64 `json:"contribution"`
+}
+
+func explanationJSONOf(e *seguev1.Explanation) *explanationJSON {
+	if e == nil {
+		return nil
+	}
+	j := &explanationJSON{
+		RankValue: e.GetRankValue(), Exploration: e.GetExploration(), Nearness: e.GetNearness(), Objective: e.GetObjective(),
+		CandidateRank: e.GetCandidateRank(),
+	}
+	for _, b := range e.GetBoosts() {
+		j.Boosts = append(j.Boosts, boostJSON{b.GetAttribute(), b.GetContribution()})
+	}
+	return j
 }
 
 // searchInfoJSON has the fields and names of seguev1.SearchInfo.
@@ -124,6 +226,9 @@ type searchInfoJSON struct {
 	EfUsed        int32  `json:"ef_used"`
 	DistanceCount int64  `json:"distance_count"`
 	HopCount      int64  `json:"hop_count"`
+	Shortfall     string `json:"shortfall_reason,omitempty"`
+	Seed          uint64 `json:"seed,omitempty"`
+	Candidates    int32  `json:"candidate_count,omitempty"`
 }
 
 func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
@@ -137,10 +242,17 @@ func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
 			EfUsed:        info.GetEfUsed(),
 			DistanceCount: info.GetDistanceCount(),
 			HopCount:      info.GetHopCount(),
+			Seed:          info.GetSeed(),
+			Candidates:    info.GetCandidateCount(),
 		},
+		Unresolved: r.GetUnresolvedIds(),
+	}
+	if reason := info.GetShortfallReason(); reason != 0 {
+		j.Info.Shortfall = strings.TrimPrefix(reason.String(), "SHORTFALL_REASON_")
 	}
 	for i, n := range r.GetNeighbors() {
-		one := neighborJSON{Rank: i + 1, ItemID: n.GetItemId(), Score: n.GetScore(), Distance: n.GetDistance()}
+		one := neighborJSON{Rank: i + 1, ItemID: n.GetItemId(), Score: n.GetScore(), Distance: n.GetDistance(),
+			Example: n.MatchedExample, Explanation: explanationJSONOf(n.GetExplanation())}
 		for name, v := range n.GetAttributes() {
 			if one.Attributes == nil {
 				one.Attributes = map[string]any{}

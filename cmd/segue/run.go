@@ -117,6 +117,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newCollectionCommand(env),
 		newImportCommand(env),
 		newNeighborsCommand(env),
+		newExplainCommand(env),
 		newSnapshotCommand(env),
 		newCheckCommand(env),
 		newBenchCommand(),

@@ -1,0 +1,57 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	"google.golang.org/protobuf/proto"
+
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+// ByItem is the query for "more like this".
+func ByItem(id string) *seguev1.Query {
+	return &seguev1.Query{Form: &seguev1.Query_ItemId{ItemId: id}}
+}
+
+// ByUser is the query with a user's stored profile.
+func ByUser(id string) *seguev1.Query {
+	return &seguev1.Query{Form: &seguev1.Query_UserId{UserId: id}}
+}
+
+// ByVector is the query with an embedding; see [Vector].
+func ByVector(v []float32) *seguev1.Query {
+	return &seguev1.Query{Form: &seguev1.Query_Vector{Vector: Vector(v)}}
+}
+
+// MoreLike is the query for "more like these items, not like those", with the default strategy; weights and strategy can be
+// set in its Examples.
+func MoreLike(these, notThose []string) *seguev1.Query {
+	examples := func(ids []string) []*seguev1.Example {
+		out := make([]*seguev1.Example, len(ids))
+		for i, id := range ids {
+			out[i] = &seguev1.Example{Example: &seguev1.Example_ItemId{ItemId: id}}
+		}
+		return out
+	}
+	return &seguev1.Query{Form: &seguev1.Query_Examples{Examples: &seguev1.Examples{Positive: examples(these), Negative: examples(notThose)}}}
+}
+
+// Pages yields the answers to a request page by page, of page_size neighbors each, as they are asked for. It ends after the
+// last page, or with an error. The request is not changed.
+func (c *Client) Pages(ctx context.Context, req *seguev1.NearestNeighborsRequest) iter.Seq2[*seguev1.NearestNeighborsResponse, error] {
+	return func(yield func(*seguev1.NearestNeighborsResponse, error) bool) {
+		req := proto.CloneOf(req)
+		for {
+			page, err := c.Retrieval.NearestNeighbors(ctx, req)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			req.PageToken = page.GetNextPageToken()
+			if !yield(page, nil) || req.GetPageToken() == "" {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/segue-ann/segue/client"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+// queryFlags are the flags that say what is asked: those of `segue neighbors` and `segue explain`.
+type queryFlags struct {
+	collection   string
+	item, user   string
+	like, unlike []string
+	strategy     string
+	vector       string
+	row          int
+	k, ef        int
+	exact        bool
+	maxPer       []string
+	dedupe       string
+	diversity    float64
+	boosts       []string
+	temperature  float64
+	seed         uint64
+	minScore     float64
+	candidates   int
+	attributes   []string
+
+	hasMinScore, hasTemperature func() bool // given on the command line
+}
+
+func (f *queryFlags) flags(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.collection, "collection", "", "`NAME` of the collection")
+	flags.StringVar(&f.item, "item", "", "`ID` of the item to be like")
+	flags.StringVar(&f.user, "user", "", "`ID` of the user to please")
+	flags.StringVar(&f.vector, "vector", "", "`FILE` with the vector to be near to")
+	flags.StringSliceVar(&f.like, "like", nil, "`IDS` of items to be like, comma separated")
+	flags.StringSliceVar(&f.unlike, "unlike", nil, "`IDS` of items to be unlike, with --like")
+	flags.StringVar(&f.strategy, "strategy", "average", "how --like and --unlike work together: average, best, sum or each")
+	flags.IntVar(&f.row, "row", 0, "row of the file, from 0")
+	flags.IntVarP(&f.k, "k", "k", 10, "how many neighbors")
+	flags.IntVar(&f.ef, "ef", 0, "beam width of the search; wider finds more and costs more (default: the server's)")
+	flags.BoolVar(&f.exact, "exact", false, "compare with every item")
+	flags.StringSliceVar(&f.maxPer, "max-per", nil, "`NAME=N`: at most N neighbors with the same value of an attribute (artists=1)")
+	flags.StringVar(&f.dedupe, "dedupe", "", "`NAME` of the attribute that says which recording an item is: each comes once")
+	flags.Float64Var(&f.diversity, "diversity", 0, "how different neighbors are from each other, 0 (none) to 1")
+	flags.StringSliceVar(&f.boosts, "boost", nil,
+		"`NAME=TRANSFORM:WEIGHT`: raise items by an attribute; linear, log, or decay with a half-life (released=decay:0.1:720h)")
+	flags.Float64Var(&f.temperature, "explore", 0, "how much chance, in units of the score")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of --explore (default: the server draws one)")
+	flags.Float64Var(&f.minScore, "min-score", 0, "leave out what scores lower")
+	flags.IntVar(&f.candidates, "candidates", 0, "how many candidates --diversity, --boost and --explore choose from (default: the server's)")
+	flags.StringSliceVar(&f.attributes, "attributes", nil, "`NAMES` of the attributes to show, comma separated (default all)")
+	f.hasMinScore = func() bool { return flags.Changed("min-score") }
+	f.hasTemperature = func() bool { return flags.Changed("explore") }
+	if err := c.MarkFlagRequired("collection"); err != nil {
+		panic(err) // the flag was added above
+	}
+	c.MarkFlagsOneRequired("item", "user", "vector", "like")
+	c.MarkFlagsMutuallyExclusive("item", "user", "vector", "like")
+	c.MarkFlagsMutuallyExclusive("ef", "exact")
+}
+
+// request builds the message; what its values may be is the server's to say.
+func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest, error) {
+	for _, v := range [...]int{f.k, f.ef, f.candidates} {
+		if int(int32(v)) != v {
+			return nil, usagef("%d is out of range", v)
+		}
+	}
+	r := &seguev1.NearestNeighborsRequest{
+		Collection:     f.collection,
+		NeighborCount:  int32(f.k),
+		CandidateCount: int32(f.candidates),
+		ReadMask:       &fieldmaskpb.FieldMask{Paths: []string{"attributes"}},
+	}
+	if len(f.attributes) > 0 {
+		r.ReadMask.Paths = nil
+		for _, name := range f.attributes {
+			r.ReadMask.Paths = append(r.ReadMask.Paths, "attributes."+name)
+		}
+	}
+	switch {
+	case f.exact:
+		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Exact{Exact: true}}
+	case f.ef != 0:
+		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(f.ef)}}
+	}
+	if f.hasMinScore() {
+		r.MinScore = proto.Float32(float32(f.minScore))
+	}
+	if f.hasTemperature() {
+		r.Exploration = &seguev1.Exploration{Temperature: f.temperature, Seed: f.seed}
+	}
+	var err error
+	if r.Query, err = f.query(stdin); err != nil {
+		return nil, err
+	}
+	if r.Diversity, err = f.diverse(); err != nil {
+		return nil, err
+	}
+	r.Boosts, err = parseBoosts(f.boosts)
+	return r, err
+}
+
+func (f *queryFlags) query(stdin io.Reader) (*seguev1.Query, error) {
+	if len(f.unlike) > 0 && len(f.like) == 0 {
+		return nil, usagef("--unlike needs --like")
+	}
+	switch {
+	case f.item != "":
+		return client.ByItem(f.item), nil
+	case f.user != "":
+		return client.ByUser(f.user), nil
+	case f.vector != "":
+		v, err := readVector(f.vector, f.row, stdin)
+		if err != nil {
+			return nil, err
+		}
+		return client.ByVector(v), nil
+	case len(f.like) > 0:
+		strategy, ok := map[string]seguev1.ExampleStrategy{
+			"average": seguev1.ExampleStrategy_EXAMPLE_STRATEGY_AVERAGE,
+			"best":    seguev1.ExampleStrategy_EXAMPLE_STRATEGY_BEST_SCORE,
+			"sum":     seguev1.ExampleStrategy_EXAMPLE_STRATEGY_SUM,
+			"each":    seguev1.ExampleStrategy_EXAMPLE_STRATEGY_EACH,
+		}[f.strategy]
+		if !ok {
+			return nil, usagef("--strategy %q is none of average, best, sum and each", f.strategy)
+		}
+		q := client.MoreLike(f.like, f.unlike)
+		q.GetExamples().Strategy = strategy
+		return q, nil
+	}
+	return nil, usagef("--item, --user, --vector or --like must not be empty")
+}
+
+// diverse returns nil where nothing of it is asked for.
+func (f *queryFlags) diverse() (*seguev1.Diversity, error) {
+	d := &seguev1.Diversity{DedupeAttribute: f.dedupe, Mmr: f.diversity}
+	for _, text := range f.maxPer {
+		name, number, _ := strings.Cut(text, "=")
+		n, err := strconv.ParseInt(number, 10, 32)
+		if err != nil {
+			return nil, usagef("--max-per %q is not of the form NAME=N", text)
+		}
+		d.CrowdingLimits = append(d.CrowdingLimits, &seguev1.CrowdingLimit{Attribute: name, MaxPerValue: int32(n)})
+	}
+	if proto.Equal(d, &seguev1.Diversity{}) {
+		return nil, nil
+	}
+	return d, nil
+}
+
+func parseBoosts(texts []string) ([]*seguev1.ScoreBoost, error) {
+	var boosts []*seguev1.ScoreBoost
+	for _, text := range texts {
+		name, rest, _ := strings.Cut(text, "=")
+		parts := strings.Split(rest, ":")
+		b := &seguev1.ScoreBoost{Attribute: name}
+		want := 2
+		switch parts[0] {
+		case "linear":
+			b.Transform = seguev1.BoostTransform_BOOST_TRANSFORM_LINEAR
+		case "log":
+			b.Transform = seguev1.BoostTransform_BOOST_TRANSFORM_LOG
+		case "decay":
+			b.Transform = seguev1.BoostTransform_BOOST_TRANSFORM_TIME_DECAY
+			want = 3
+		}
+		if b.GetTransform() == 0 || len(parts) != want {
+			return nil, usagef("--boost %q is not of the form NAME=linear:WEIGHT, NAME=log:WEIGHT or NAME=decay:WEIGHT:HALFLIFE", text)
+		}
+		var err error
+		if b.Weight, err = strconv.ParseFloat(parts[1], 64); err != nil {
+			return nil, usagef("--boost %q: %q is not a number", text, parts[1])
+		}
+		if want == 3 {
+			h, err := time.ParseDuration(parts[2])
+			if err != nil {
+				return nil, usagef("--boost %q: %q is not a duration such as 720h", text, parts[2])
+			}
+			b.HalfLife = durationpb.New(h)
+		}
+		boosts = append(boosts, b)
+	}
+	return boosts, nil
+}
