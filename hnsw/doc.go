@@ -49,6 +49,13 @@
 // slot (level.go). The tree of links is not in the paper; see tree.go. At most 4 candidates at one distance are linked,
 // because thousands of copies of one vector would otherwise be each other's only neighbours.
 //
+// # Searches
+//
+// Search walks from the entry point down to level 0 and there widens a beam. With a filter the beam holds allowed slots only
+// and the walk goes through others where it must (searcher_filter.go); or it scans what is allowed, whichever costs less
+// (cost.go). Begin and More are a search that can be continued, of one or several queries (searcher_more.go,
+// searcher_scout.go). No search returns fewer than K where K slots are allowed and live: the scan has the last word.
+//
 // # Concurrency
 //
 // Readers are wait-free: they load link words atomically, and whatever mixture of old and new links they see names slots
@@ -65,6 +72,6 @@
 //
 // # Non-goals
 //
-// Filters and several seeds in one search are to come. Persistence belongs to the caller: BeginSnapshot
-// and NewRestorer exchange bytes, never files.
+// What a filter means: it comes as a set of slots. Persistence belongs to the caller: BeginSnapshot and NewRestorer exchange
+// bytes, never files.
 package hnsw

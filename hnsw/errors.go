@@ -20,6 +20,10 @@ var (
 	ErrReservation = errors.New("hnsw: no address space for the index")
 	// ErrK means that fewer than one result was asked for.
 	ErrK = errors.New("hnsw: k must be at least 1")
+	// ErrQueries means that a search was begun with no query, or with more than MaxQueries.
+	ErrQueries = errors.New("hnsw: a search has 1 to 64 queries")
+	// ErrNotBegun means that there is no search to go on with: none was begun, or it has ended.
+	ErrNotBegun = errors.New("hnsw: no search was begun")
 )
 
 // OptionError says which option is out of its range.

@@ -45,3 +45,6 @@ func WalkOnVectors(x *Index) {
 	x.publishCodes(nil)
 	x.fit.at, x.fit.live = 1<<40, 1<<40
 }
+
+// Force makes filtered searches take a plan; 0: what the costs say.
+func Force(x *Index, plan Plan) { x.forced = plan }

@@ -29,6 +29,8 @@ type Index struct {
 	m, m0  int // link words of a row above level 0 and on it
 	levels [maxLevel]uint64
 
+	forced Plan // of filtered searches, for tests; 0: by cost
+
 	oneWayLinks bool // rows can hold one-way links; see links.go
 	minLinks    int  // fewest two-way links of a live node on level 0, where there are that many other nodes
 

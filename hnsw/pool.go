@@ -139,27 +139,12 @@ func (p *pool) sorted() []uint64 {
 func (p *pool) offerHeap(e uint64) {
 	if len(p.items) < p.ef {
 		p.items = append(p.items, e)
-		for i := len(p.items) - 1; i > 0; {
-			up := (i - 1) / 2
-			if p.items[up] >= p.items[i] {
-				break
-			}
-			p.items[up], p.items[i] = p.items[i], p.items[up]
-			i = up
-		}
+		siftUpMax(p.items)
 	} else {
 		p.items[0] = e
 		siftMax(p.items)
 	}
-	p.frontier = append(p.frontier, e)
-	for i := len(p.frontier) - 1; i > 0; {
-		up := (i - 1) / 4
-		if p.frontier[up] <= p.frontier[i] {
-			break
-		}
-		p.frontier[up], p.frontier[i] = p.frontier[i], p.frontier[up]
-		i = up
-	}
+	p.pushFrontier(e)
 }
 
 func (p *pool) nextHeap() (slot uint32, ok bool) {

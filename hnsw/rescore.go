@@ -19,38 +19,47 @@ const (
 	rescoreChunk = 16
 )
 
-// rescore replaces the beam's keys by those of true distances and moves the k best live entries to the results. entries
-// ascend by estimate.
-func (s *Searcher) rescore(entries []uint64, k int) {
-	s.results = s.results[:0]
-	s.exact = s.exact[:0]
-	var n, sum, sum2 float64
+// misses are the errors of the estimates seen in one search.
+type misses struct{ n, sum, sum2 float64 }
+
+func (m *misses) add(e float64) { m.n, m.sum, m.sum2 = m.n+1, m.sum+e, m.sum2+e*e }
+
+// likely returns how much more than the true distance an estimate is at most, by all likelihood; ok is false before there
+// were any.
+func (m *misses) likely() (most float64, ok bool) {
+	if m.n <= 1 {
+		return 0, false
+	}
+	mean := m.sum / m.n
+	return mean + rescoreSigmas*math.Sqrt(max(0, m.sum2/m.n-mean*mean)), true
+}
+
+// rescore makes s.exact hold, ascending, the k nearest slots by true distance of what it holds and of entries, which ascend
+// by estimate; or all, if there are fewer. Slots in taken, where there is one, are passed over, and those rescored put into it; where check is
+// set, slots that are not live now are left out.
+func (s *Searcher) rescore(entries []uint64, k int, taken *visited, check bool) {
 	for at, chunk := 0, k+k/2; at < len(entries); chunk = rescoreChunk {
-		if live := len(s.exact); live >= k && n > 1 {
-			mean := sum / n
-			deviation := math.Sqrt(max(0, sum2/n-mean*mean))
-			next := s.code.estimate(entryKey(entries[at])) - mean - rescoreSigmas*deviation
-			if next > float64(keyDistance(entryKey(s.exact[k-1]))) {
+		if most, ok := s.missed.likely(); ok && len(s.exact) >= k {
+			if s.estimate(entryKey(entries[at]))-most > float64(keyDistance(entryKey(s.exact[k-1]))) {
 				break
 			}
 		}
-		ids := s.ids[:0]
-		first := at
-		for ; at < len(entries) && len(ids) < min(chunk, scoreBatch); at++ {
-			ids = append(ids, entrySlot(entries[at]))
+		n := 0
+		var estimates [scoreBatch]uint32
+		for ; at < len(entries) && n < min(chunk, scoreBatch); at++ {
+			if slot := entrySlot(entries[at]); taken == nil || taken.add(slot) {
+				s.ids[n], estimates[n] = slot, entryKey(entries[at])
+				n++
+			}
 		}
-		keys := s.keys[:len(ids)]
-		s.scorer.keys(ids, keys)
-		for i, slot := range ids {
-			e := s.code.estimate(entryKey(entries[first+i])) - float64(keyDistance(keys[i]))
-			n, sum, sum2 = n+1, sum+e, sum2+e*e
-			if s.x.isLive(slot) {
+		keys := s.keys[:n]
+		s.trueKeys(s.ids[:n], keys)
+		for i, slot := range s.ids[:n] {
+			s.missed.add(s.estimate(estimates[i]) - float64(keyDistance(keys[i])))
+			if !check || s.x.isLive(slot) {
 				s.exact = append(s.exact, packEntry(keys[i], slot))
 			}
 		}
 		slices.Sort(s.exact)
-	}
-	for _, e := range s.exact[:min(k, len(s.exact))] {
-		s.results = append(s.results, Candidate{Slot: entrySlot(e), Distance: keyDistance(entryKey(e))})
 	}
 }

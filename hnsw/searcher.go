@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"sync/atomic"
@@ -20,21 +21,26 @@ type Searcher struct {
 	scorer  scorer     // on vectors
 	code    codeScorer // on codes, while walking is set
 	walking *codes     // what walks read; nil: the vectors
-	exact   []uint64   // entries rescored
+	exact   []uint64   // entries rescored, ascending
+	missed  misses     // of the estimates rescored
 	pool    pool
 	visited visited
 	query   []float32 // stride floats
+	aside   []float32 // the query of Distances
 	ids     [scoreBatch]uint32
 	keys    [scoreBatch]uint32
 	hops    int
 	results []Candidate
 	plan    linkPlan
+	more    begun // the search under way
 }
 
 // Candidate is a slot and its distance to the query.
 type Candidate struct {
 	Slot     uint32
 	Distance float32
+	// Query is the number of the query it is nearest to, where there are several.
+	Query int32
 }
 
 // SearchStats says what a search cost.
@@ -43,9 +49,24 @@ type SearchStats struct {
 	Distances int
 	// Hops is the number of nodes whose links were read.
 	Hops int
-	// Exact tells whether an exact scan gave the result, as asked for or because the graph gave too few.
+	// Plan says how the search was answered.
+	Plan Plan
+	// Exact tells that the result is exact: a scan on vectors gave it, as asked for, because it was the cheapest plan, or
+	// because the graph gave too few.
 	Exact bool
 }
+
+// Plan is a way of answering a search.
+type Plan uint8
+
+const (
+	// PlanGraph walks the graph.
+	PlanGraph Plan = iota + 1
+	// PlanFiltered walks the graph from one allowed slot to the next, through others where allowed ones are few.
+	PlanFiltered
+	// PlanScan looks at every allowed slot: on codes, where walks read them, and rescores the best.
+	PlanScan
+)
 
 // Acquire returns a searcher that nobody else holds. What is live now stays readable through it until Release, even
 // when it is deleted meanwhile: look slots up in tables of your own after Acquire, not before.
@@ -93,6 +114,7 @@ func (s *Searcher) Release() {
 		return
 	}
 	x := s.x
+	s.more.active = false
 	s.epoch.Store(0)
 	if x.closed.Load() {
 		x.mu.Lock()
@@ -104,11 +126,53 @@ func (s *Searcher) Release() {
 // Distance returns the distance from query, of length Dim, to the vector of a slot that was live at some time since
 // Acquire, at full precision. It is NaN if query is not one that Search would take, or the index is closed.
 func (s *Searcher) Distance(query []float32, slot uint32) float32 {
-	if s.closed || s.x.prepare(s.query, query) != nil {
+	var to [1]float32
+	if _, err := s.Distances(context.Background(), query, []uint32{slot}, to[:0]); err != nil {
 		return float32(math.NaN())
 	}
-	s.scorer.bind(s.query)
-	return keyDistance(s.scorer.key(slot))
+	return to[0]
+}
+
+// Distances appends to dst the distances from query, of length Dim, to the vectors of slots, at full precision and in their
+// order; each was live at some time since Acquire. A search that was begun can be gone on with afterwards.
+//
+// Errors: *DimensionError, *VectorError, ErrNotLive for a slot that was never allocated, ErrClosed, ctx.Err(). Cost: one
+// distance a slot; allocates nothing once s was asked and where dst has room.
+func (s *Searcher) Distances(ctx context.Context, query []float32, slots []uint32, dst []float32) ([]float32, error) {
+	if s.closed {
+		return dst, ErrClosed
+	}
+	if s.aside == nil {
+		s.aside = make([]float32, s.x.stride)
+	}
+	if err := s.x.prepare(s.aside, query); err != nil {
+		return dst, err
+	}
+	most := s.x.slots.Load()
+	for _, slot := range slots {
+		if slot >= most {
+			return dst, ErrNotLive
+		}
+	}
+	bound, count := s.scorer.query, s.scorer.count
+	s.scorer.bind(s.aside)
+	defer func() { s.scorer.bind(bound); s.scorer.count = count }()
+	for len(slots) > 0 {
+		if err := ctx.Err(); err != nil {
+			return dst, err
+		}
+		n := min(len(slots), contextBatches*scoreBatch)
+		for batch := slots[:n]; len(batch) > 0; {
+			keys := s.keys[:min(len(batch), scoreBatch)]
+			s.scorer.keys(batch[:len(keys)], keys)
+			for _, k := range keys {
+				dst = append(dst, keyDistance(k))
+			}
+			batch = batch[len(keys):]
+		}
+		slots = slots[n:]
+	}
+	return dst, nil
 }
 
 // Vector returns the stored vector of a slot that was live at some time since Acquire; under Cosine it is normalised. It is

@@ -16,24 +16,34 @@ type SearchParams struct {
 	K int
 	// Ef is the width of the beam on level 0: more is slower and finds more. Raised to K.
 	Ef int
+	// Allowed are the slots that may be returned; nil: all. It must not change during the search. Slots in it that are not live
+	// do no harm; build it after Acquire, or a slot in it may have been reused for something else.
+	Allowed *SlotSet
+	// Exact asks for the exact result: a scan of all allowed slots, on vectors. Ef has no meaning then.
+	Exact bool
 }
 
-// Search returns the K nearest live slots it finds, ascending by distance and then by slot. Never fewer than there are, as
-// long as K are live: if the graph gives fewer, the exact scan answers.
+// Search returns the K nearest live slots it finds, of those allowed, ascending by distance and then by slot. Never fewer than
+// there are, as long as K are live: if the graph gives fewer, the exact scan answers.
 //
 // query has length Dim; it is not kept, and under Cosine need not be normalised. The result belongs to s, until Release or
 // the next call. A slot that is deleted while the search runs may be in the result.
 //
-// Errors: ErrK, *DimensionError, *VectorError, ErrClosed, ctx.Err(). Cost: O(Ef * M) distances; allocates nothing once s
-// has served a search of this width. Source: Malkov & Yashunin 2018, Algorithms 2 and 5, two expansions at a time.
+// Errors: ErrK, *DimensionError, *VectorError, ErrClosed, ctx.Err(). Cost: O(Ef * M) distances; filtered at most that of
+// scanning the allowed slots, and somewhat; allocates nothing once s has served a search of this width. Source: Malkov &
+// Yashunin 2018, Algorithms 2 and 5, two expansions at a time; for filters see searcher_filter.go.
 func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) ([]Candidate, SearchStats, error) {
-	if err := s.begin(ctx, query, p.K); err != nil {
+	if err := s.begin(ctx, query, p); err != nil {
 		return nil, SearchStats{}, err
+	}
+	if p.Allowed != nil || p.Exact {
+		err := s.collect(ctx, p.K)
+		return s.results, s.stats(), err
 	}
 	x := s.x
 	entry := x.entry.Load()
 	if entry == noEntry {
-		return s.results, SearchStats{}, nil
+		return s.results, s.stats(), nil
 	}
 	s.bindWalk(s.query[:x.o.Dim])
 	slot, top := unpackEntryPoint(entry)
@@ -47,30 +57,36 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 		return nil, s.stats(), err
 	}
 	if s.walking != nil {
-		s.rescore(s.pool.sorted(), p.K)
+		s.rescore(s.pool.sorted(), p.K, nil, true)
+		s.give(p.K)
 	} else {
 		s.take(p.K)
 	}
 	if len(s.results) < p.K && len(s.results) < x.Len() {
-		if err := s.scan(ctx, p.K); err != nil {
-			return nil, s.stats(), err
-		}
-		st := s.stats()
-		st.Exact = true
-		return s.results, st, nil
+		s.more.params.Exact = true
+		s.exact = s.exact[:0]
+		err := s.collect(ctx, p.K)
+		return s.results, s.stats(), err
 	}
 	return s.results, s.stats(), nil
 }
 
-// begin checks and binds a query, and empties the results.
-func (s *Searcher) begin(ctx context.Context, query []float32, k int) error {
+// Exact is Search with p.Exact: the k nearest live slots, or all if there are fewer. Cost: Len() distances.
+func (s *Searcher) Exact(ctx context.Context, query []float32, k int) ([]Candidate, SearchStats, error) {
+	return s.Search(ctx, query, SearchParams{K: k, Exact: true})
+}
+
+// begin checks and binds a query, and forgets the search before.
+func (s *Searcher) begin(ctx context.Context, query []float32, p SearchParams) error {
+	b := &s.more
+	b.active = false
 	if s.closed {
 		return ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if k < 1 {
+	if p.K < 1 {
 		return ErrK
 	}
 	if err := s.x.prepare(s.query, query); err != nil {
@@ -78,12 +94,19 @@ func (s *Searcher) begin(ctx context.Context, query []float32, k int) error {
 	}
 	s.scorer.bind(s.query)
 	s.scorer.count, s.code.count, s.hops = 0, 0, 0
-	s.results = s.results[:0]
+	s.results, s.exact, s.missed = s.results[:0], s.exact[:0], misses{}
+	b.params, b.queries, b.plan, b.given, b.spill = p, 1, PlanGraph, 0, b.spill[:0]
+	b.keeps, b.started, b.walked, b.scanned = false, false, false, false
 	return nil
 }
 
 func (s *Searcher) stats() SearchStats {
-	return SearchStats{Distances: s.scorer.count + s.code.count, Hops: s.hops}
+	st := SearchStats{Distances: s.scorer.count + s.code.count, Hops: s.hops, Plan: s.more.plan}
+	if s.more.queries > 1 {
+		st.Distances += s.more.many.count
+	}
+	st.Exact = st.Plan == PlanScan && s.walking == nil
+	return st
 }
 
 // bindWalk chooses what walks read, and binds the query, of Dim components and bound to the scorer already, to it.
