@@ -28,6 +28,8 @@ type committer struct {
 	wave    []uint32
 	visited visited
 	matrix  []uint32 // keys between the neighbours of a deleted node
+	had     []int    // their degrees before
+	parts   []int    // their components
 }
 
 func (c *committer) init(x *Index) {
@@ -36,6 +38,8 @@ func (c *committer) init(x *Index) {
 	c.ids = make([]uint32, 0, 2*x.m0)
 	c.keys = make([]uint32, 2*x.m0)
 	c.matrix = make([]uint32, x.m0*x.m0)
+	c.had = make([]int, x.m0)
+	c.parts = make([]int, x.m0)
 }
 
 // commit links slot as s has planned it. The caller holds mu.
@@ -100,7 +104,7 @@ func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 		p.found = min(top, p.level)
 		c.ids = x.appendLive(c.ids[:0])
 		for level := 0; level <= p.found; level++ {
-			p.cands[level] = p.cands[level][:0]
+			p.cands[level], p.reach[level] = p.cands[level][:0], 1<<64-1
 			c.mergeCands(p, level)
 			s.pickLinks(level)
 		}
@@ -127,21 +131,17 @@ func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 	}
 }
 
-// mergeCands adds those of c.ids that have the level to the candidates of a plan, and reports whether any is closer than
-// the farthest of them. The new node is bound.
+// mergeCands adds those of c.ids that have the level and are within the reach of a plan to its candidates, and reports
+// whether there are any. The new node is bound.
 func (c *committer) mergeCands(p *linkPlan, level int) bool {
 	x := c.x
 	n := len(p.cands[level])
-	farthest := uint64(1<<64 - 1)
-	if n >= x.o.EfConstruction {
-		farthest = p.cands[level][n-1]
-	}
 	for _, v := range c.ids {
 		if x.level(v) < level {
 			continue
 		}
 		e := packEntry(c.scorer.key(v), v)
-		if e < farthest && !slices.Contains(p.cands[level][:n], e) {
+		if e < p.reach[level] && !slices.Contains(p.cands[level][:n], e) {
 			p.cands[level] = append(p.cands[level], e)
 		}
 	}
@@ -175,15 +175,23 @@ func (c *committer) replaceLink(v, out, u uint32, level int) {
 	}
 }
 
-// victimTries is how many links of a full row, farthest first, are looked at for one that is dominated.
-const victimTries = 8
+const (
+	// victimTries is how many links of a full row, farthest first, are looked at for one that is dominated.
+	victimTries = 8
+
+	// dominance is how many times nearer, in squared distance, the other end of a dominated link is to a neighbour. At 1
+	// the links between clusters go first: seen from far away, one in two cluster mates is nearer by a little. Measured on
+	// 100 clusters in 32 dimensions, uniform churn, ef 32: recall .993 at 1, .999 at 1.2, for 8 % more distances an insert.
+	dominance = 1.2
+)
 
 // victim returns the neighbour v can best do without if u comes to its full row: u, unless keep is set, or one of the row.
 //
-// A link v-w is dominated if some nearer neighbour x of v is closer to w than v is: the search can go by x. The farthest
+// A link v-w is dominated if some nearer neighbour x of v is much closer to w than v is: the search can go by x. The farthest
 // dominated link goes; if none of the farthest few is dominated, the farthest goes. Never dropped are edges of the tree of
-// links and, unless nothing else is left, links whose other end has too few. Equal distances to u beyond maxEqualLinks are
-// not taken up at all.
+// links and, unless nothing else is left, links whose other end has too few; above level 0 that holds for the new node as
+// well, or the first node of a new cluster would be turned away by everybody. Equal distances to u beyond maxEqualLinks
+// are not taken up at all.
 func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
 	x := c.x
 	c.near = append(appendLinks(c.near[:0], x.row(v, level)), u)
@@ -211,7 +219,7 @@ func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
 	fallback, tries := uint32(nilSlot), 0
 	for i := len(ids) - 1; i >= 0 && tries < victimTries; i-- {
 		w := ids[i]
-		if w == u && keep || w != u && !c.mayDrop(v, w, level) {
+		if w == u && keep || (w != u || level > 0) && !c.mayDrop(v, w, level) {
 			continue
 		}
 		if fallback == nilSlot {
@@ -238,10 +246,14 @@ func (c *committer) mayDrop(v, w uint32, level int) bool {
 	return degree(c.x.row(w, level)) > c.x.minLinks && (level > 0 || !c.x.isTreeLink(v, w))
 }
 
-// dominated reports whether one of the nearer ids is closer to w than key.
+// dominated reports whether one of the nearer ids is much closer to w than key, or closer where distances are no lengths.
 func (c *committer) dominated(w, key uint32, nearer []uint32) bool {
 	c.scorer.bindSlot(w)
 	keys := c.keys[:len(nearer)]
 	c.scorer.keys(nearer, keys)
-	return slices.Min(keys) < key
+	nearest := slices.Min(keys)
+	if c.x.o.Metric == InnerProduct {
+		return nearest < key
+	}
+	return dominance*keyDistance(nearest) < keyDistance(key)
 }

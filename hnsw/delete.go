@@ -11,7 +11,8 @@ import (
 //
 // Errors: ErrNotLive, ErrClosed. Cost: O(M^2) distances. Source: the top-up of IP-DiskANN (arXiv 2502.13826) with one link
 // a neighbour, on symmetric links, which tell the in-neighbours without a search. Pruning the neighbours anew, as
-// FreshDiskANN does, was measured to lose recall under churn, where topping up keeps it.
+// FreshDiskANN does, was measured to lose recall under churn, where topping up keeps it. What the deleted node connected
+// stays connected; see connect.
 func (x *Index) Delete(slot uint32) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -68,7 +69,8 @@ func (c *committer) unlink(p uint32, level int) {
 	x := c.x
 	c.ids = appendLinks(c.ids[:0], x.row(p, level))
 	ids := c.ids
-	for _, z := range ids {
+	for i, z := range ids {
+		c.had[i] = degree(x.row(z, level))
 		x.removeLink(z, p, level)
 	}
 	c.scoreAll(ids)
@@ -76,8 +78,9 @@ func (c *committer) unlink(p uint32, level int) {
 		c.rehang(p, ids)
 	}
 	for i, z := range ids {
-		c.topUp(z, ids, c.matrix[i*len(ids):], level)
+		c.topUp(z, c.had[i], ids, c.matrix[i*len(ids):], level)
 	}
+	c.connect(ids, level)
 	if level == 0 {
 		c.poor = append(c.poor, ids...)
 	}
@@ -95,14 +98,15 @@ func (c *committer) scoreAll(ids []uint32) {
 	}
 }
 
-// topUp links z, which lost a neighbour, to the nearest of the lost one's neighbours that it is not linked to, if both have
-// room.
-func (c *committer) topUp(z uint32, ids, keys []uint32, level int) {
+// topUp links z, which lost a neighbour and had so many, to the nearest of the lost one's neighbours that it is not linked
+// to, if both have room. A node that is not poor and has been given a link by another already takes none of its own, or
+// rows would fill up: every link of a top-up is one for two nodes, and the lost one's links were, too.
+func (c *committer) topUp(z uint32, had int, ids, keys []uint32, level int) {
 	x := c.x
-	if !x.hasRoom(z, level) {
+	row := x.row(z, level)
+	if !x.hasRoom(z, level) || degree(row) >= max(had, len(row)*3/8) {
 		return
 	}
-	row := x.row(z, level)
 	best := uint64(1<<64 - 1)
 	for j, y := range ids {
 		if e := packEntry(keys[j], y); y != z && e < best && x.hasRoom(y, level) && linkIndex(row, y) < 0 {
@@ -111,6 +115,55 @@ func (c *committer) topUp(z uint32, ids, keys []uint32, level int) {
 	}
 	if best != 1<<64-1 {
 		x.join(z, entrySlot(best), level)
+	}
+}
+
+// connect links the neighbours of a deleted node, shortest links first (Kruskal), until each leads to each by links among
+// them. Topping up alone forgets how clusters hang together: two neighbours in the same cluster, which the lost node linked
+// to another one, are nearest to each other. Above level 0 only rows with room take part.
+func (c *committer) connect(ids []uint32, level int) {
+	x, n := c.x, len(ids)
+	parts := c.parts[:n]
+	for i := range parts {
+		parts[i] = i
+	}
+	merge := func(i, j int) {
+		from, to := parts[i], parts[j]
+		for k, part := range parts {
+			if part == from {
+				parts[k] = to
+			}
+		}
+	}
+	for i, z := range ids {
+		row := x.row(z, level)
+		for j := i + 1; j < n; j++ {
+			if parts[i] != parts[j] && linkIndex(row, ids[j]) >= 0 {
+				merge(i, j)
+			}
+		}
+	}
+	for {
+		shortest, from, to := uint64(1<<64-1), 0, 0
+		for i := range n {
+			for j := i + 1; j < n; j++ {
+				if e := packEntry(c.matrix[i*n+j], ids[j]); parts[i] != parts[j] && e < shortest {
+					shortest, from, to = e, i, j
+				}
+			}
+		}
+		if shortest == 1<<64-1 {
+			return
+		}
+		merge(from, to)
+		u, v := ids[from], ids[to]
+		if level == 0 {
+			c.makeRoom(u, v)
+			c.makeRoom(v, u)
+		}
+		if x.hasRoom(u, level) && x.hasRoom(v, level) {
+			x.join(u, v, level)
+		}
 	}
 }
 

@@ -45,6 +45,12 @@
 // up its farthest dominated link instead of being chosen anew (committer.victim). Under InnerProduct the other end does keep
 // its half, as a one-way link (links.go): hubs of large norm cannot link back to everybody whose neighbours they are.
 //
+// Links between clusters. A graph grown at random has them from its first nodes. Replacing its nodes wears them out: a node
+// that comes into a cluster wider than its beam meets nobody else, rows that fill up drop the farthest first, and a deletion
+// pairs off neighbours of one cluster. Then searches end in the wrong cluster, at any ef. So a new node also picks among what its
+// walk saw of level 1 (Searcher.lookFurther), a row drops links that are dominated by a margin (dominance), and a deletion
+// keeps together what the deleted node connected (committer.connect).
+//
 // A new node takes up to M diverse links on level 0 and is filled to M/2 (Index.linkBudget). Levels come from a hash of the
 // slot (level.go). The tree of links is not in the paper; see tree.go. At most 4 candidates at one distance are linked,
 // because thousands of copies of one vector would otherwise be each other's only neighbours.

@@ -205,10 +205,8 @@ func TestGateDuplicates(t *testing.T) {
 }
 
 // TestGateChurn: every vector replaced once, twice, three times, uniformly and a cluster at a time. Recall must stay
-// near that of an index built afresh of what is left, at the same ef; every node must stay reachable (Check).
-//
-// The aim is a loss of .005. A cluster at a time loses nothing; replaced one by one, at random, these clusters lose .03:
-// topping up keeps links within a cluster and few between them. The floor holds what is reached.
+// within .005 of that of an index built afresh of what is left, at the same ef and no more distances; every node must stay
+// reachable (Check). Clusters wider than the beam are the hard case: their links to each other must not wear out.
 func TestGateChurn(t *testing.T) {
 	if invariants.Race {
 		t.Skip("too slow under the race detector, which has other tests")
@@ -285,10 +283,10 @@ func TestGateChurn(t *testing.T) {
 		churned, after := recallOf(t, x, hnsw.L2, vecs, queries, 10, ef)
 		built, before := recallOf(t, fresh, hnsw.L2, vecs, queries, 10, ef)
 		t.Logf("bursty %v: recall@10 %.4f with %.0f distances after 300 %% churn, %.4f with %.0f built afresh", bursty, churned, after, built, before)
-		if allowed := map[bool]float64{false: 0.04, true: 0.005}[bursty]; churned < built-allowed {
+		if churned < built-0.005 {
 			t.Errorf("bursty %v: recall@10 %.4f after churn, %.4f fresh", bursty, churned, built)
 		}
-		if after > 1.3*before {
+		if after > 1.1*before {
 			t.Errorf("bursty %v: %.0f distances after churn, %.0f fresh", bursty, after, before)
 		}
 		if slots := x.Slots(); slots > n+n/10 {

@@ -14,6 +14,7 @@ type linkPlan struct {
 	clipped int    // components that the codec clipped
 	seen    uint64 // commits when the search began: later ones it may have missed
 	cands   [maxLevel + 1][]uint64
+	reach   [maxLevel + 1]uint64 // entries at or beyond it are no candidates: the beam was full of better ones
 	links   [maxLevel + 1][]uint32
 	picker  neighborPicker
 }
@@ -67,7 +68,7 @@ func (s *Searcher) planLinks(slot uint32) {
 	if p.codes = s.walking; p.codes != nil {
 		p.clipped = x.encode(p.codes, slot)
 	}
-	s.scorer.count, s.code.count, s.hops = 0, 0, 0
+	s.scorer.count, s.code.count, s.hops, s.passed = 0, 0, 0, s.passed[:0]
 	defer func() { x.distances.Add(uint64(s.scorer.count + s.code.count)) }()
 	entry := x.entry.Load()
 	if entry == noEntry {
@@ -83,7 +84,14 @@ func (s *Searcher) planLinks(slot uint32) {
 	for ; level >= 0; level-- {
 		// The background context is never done, so beam cannot fail.
 		_ = s.beam(context.Background(), at, key, level, x.o.EfConstruction, maxEqualCands)
-		p.cands[level] = s.candidates(p.cands[level][:0])
+		p.cands[level] = s.candidates(p.cands[level][:0], s.pool.sorted())
+		p.reach[level] = 1<<64 - 1
+		if n := len(p.cands[level]); n >= x.o.EfConstruction {
+			p.reach[level] = p.cands[level][n-1]
+		}
+		if level == 0 {
+			s.lookFurther()
+		}
 		s.pickLinks(level)
 		if best := s.pool.items[0]; entryKey(best) < key {
 			at, key = entrySlot(best), entryKey(best)
@@ -91,13 +99,29 @@ func (s *Searcher) planLinks(slot uint32) {
 	}
 }
 
-// candidates appends the beam to dst with the keys of true distances, ascending.
-func (s *Searcher) candidates(dst []uint64) []uint64 {
-	entries := s.pool.sorted()
+// lookFurther adds to the candidates of level 0 what the walk saw of level 1, which it has paid for: nodes from all around,
+// where the beam holds the nearest. Without them a node that comes into a cluster larger than the beam has links within
+// the cluster only, and churn wears the links between clusters out until searches are trapped in the wrong one.
+//
+// Vamana (Subramanya et al. 2019, Algorithm 3) picks among all that its search visited, to the same end.
+func (s *Searcher) lookFurther() {
+	p := &s.plan
+	if p.found > 0 {
+		p.cands[0] = append(p.cands[0], p.cands[1][:min(len(p.cands[1]), s.x.m0)]...)
+	} else {
+		p.cands[0] = s.candidates(p.cands[0], s.passed)
+	}
+	slices.Sort(p.cands[0])
+	p.cands[0] = slices.Compact(p.cands[0])
+}
+
+// candidates appends entries of the walk to dst, not expanded, with the keys of true distances, and sorts dst.
+func (s *Searcher) candidates(dst, entries []uint64) []uint64 {
 	if s.walking == nil {
 		for _, e := range entries {
 			dst = append(dst, e&^1)
 		}
+		slices.Sort(dst)
 		return dst
 	}
 	for len(entries) > 0 {

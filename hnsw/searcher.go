@@ -30,6 +30,7 @@ type Searcher struct {
 	ids     [scoreBatch]uint32
 	keys    [scoreBatch]uint32
 	hops    int
+	passed  []uint64 // entries that descend scored on the last level it walked, in no order, some twice
 	results []Candidate
 	plan    linkPlan
 	more    begun // the search under way

@@ -146,6 +146,7 @@ func (s *Searcher) take(k int) {
 
 // descend walks greedily to the node of a level that is closer than all its neighbours, from a node of that level.
 func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
+	s.passed = s.passed[:0]
 	for {
 		s.hops++
 		ids := s.x.appendTargets(s.ids[:0], s.x.row(slot, level))
@@ -156,7 +157,9 @@ func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
 		s.walkKeys(ids, keys)
 		best := packEntry(key, slot)
 		for i, k := range keys {
-			best = min(best, packEntry(k, ids[i]))
+			e := packEntry(k, ids[i])
+			s.passed = append(s.passed, e)
+			best = min(best, e)
 		}
 		if entryKey(best) >= key {
 			return slot, key
