@@ -219,7 +219,7 @@ func (want refusal) check(t *testing.T, req proto.Message, err error) {
 	if got := kinds["resource"]; got != (st.Code() == codes.NotFound || st.Code() == codes.AlreadyExists) {
 		t.Errorf("ResourceInfo: %v under %v", got, st.Code())
 	}
-	if got := kinds["retry"]; got != (st.Code() == codes.Unavailable) {
+	if got := kinds["retry"]; got != (st.Code() == codes.Unavailable || want.reason == reasonRateLimited) {
 		t.Errorf("RetryInfo: %v under %v", got, st.Code())
 	}
 	if (bad != nil) != (st.Code() == codes.InvalidArgument) {

@@ -1664,8 +1664,10 @@ type SearchInfo struct {
 	Seed uint64 `protobuf:"varint,11,opt,name=seed,proto3" json:"seed,omitempty"`
 	// How many candidates the neighbors were chosen from; 0 where they were not chosen but simply the nearest.
 	CandidateCount int32 `protobuf:"varint,12,opt,name=candidate_count,json=candidateCount,proto3" json:"candidate_count,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The server was overloaded and searched with a smaller beam than asked for: ef_used says which.
+	EffortReduced bool `protobuf:"varint,15,opt,name=effort_reduced,json=effortReduced,proto3" json:"effort_reduced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchInfo) Reset() {
@@ -1759,6 +1761,13 @@ func (x *SearchInfo) GetCandidateCount() int32 {
 		return x.CandidateCount
 	}
 	return 0
+}
+
+func (x *SearchInfo) GetEffortReduced() bool {
+	if x != nil {
+		return x.EffortReduced
+	}
+	return false
 }
 
 // BatchNearestNeighborsRequest holds several queries.
@@ -2654,7 +2663,7 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x0ecandidate_rank\x18\x06 \x01(\x05R\rcandidateRank\"U\n" +
 	"\x11BoostContribution\x12\x1c\n" +
 	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\"\n" +
-	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\xe8\x02\n" +
+	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\x8f\x03\n" +
 	"\n" +
 	"SearchInfo\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\"\n" +
@@ -2665,7 +2674,8 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x0edistance_count\x18\b \x01(\x03R\rdistanceCount\x12\x1b\n" +
 	"\thop_count\x18\t \x01(\x03R\bhopCount\x12\x12\n" +
 	"\x04seed\x18\v \x01(\x04R\x04seed\x12'\n" +
-	"\x0fcandidate_count\x18\f \x01(\x05R\x0ecandidateCount\"}\n" +
+	"\x0fcandidate_count\x18\f \x01(\x05R\x0ecandidateCount\x12%\n" +
+	"\x0eeffort_reduced\x18\x0f \x01(\bR\reffortReduced\"}\n" +
 	"\x1cBatchNearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
