@@ -195,15 +195,15 @@ func (q *ranked) rankByScore(ctx context.Context, p *pooled) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	q.pool = q.pool[:0]
-	q.admit(0, found)
+	q.pool, q.found = q.pool[:0], append(q.found[:0], found...)
+	q.admit(0)
+	if err := q.compare(ctx); err != nil {
+		return 0, err
+	}
 	position := 1
 	for i := range q.pool {
 		x := &q.pool[i]
-		if i%1024 == 0 && ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		if x.slot != p.slot && q.best(x) && !q.below(x.score) && (x.score > p.score || x.score == p.score && x.id < p.id) {
+		if x.slot != p.slot && !q.below(x.score) && (x.score > p.score || x.score == p.score && x.id < p.id) {
 			position++
 		}
 	}

@@ -36,12 +36,15 @@ type ranked struct {
 	now    time.Time
 	seed   uint64
 
+	begun bool // a search was begun, whose results so far are found
+	found []hnsw.Candidate
+	stats hnsw.SearchStats // of the search that was begun
 	pool  []pooled
 	cands []rank.Candidate
 	picks []rank.Pick
 	// What was seen while the pool was filled.
 	exhausted, belowMin, nearNegative bool
-	// floors[g]: every item that scores higher for probe g is in the pool; -Inf where all are.
+	// floors[g]: every item of list g that scores higher is in the pool; -Inf where all are.
 	floors []float64
 }
 
