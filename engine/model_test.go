@@ -35,6 +35,14 @@ func TestModel(t *testing.T) {
 					"snapshot":  m.snapshot,
 					"restart":   m.restart,
 					"powerLoss": m.powerLoss,
+					"import":    m.importStart,
+					"rows":      m.importRows,
+					"rows2":     m.importRows,
+					"commit":    m.importCommit,
+					"ready":     m.importReady,
+					"cancel":    m.importCancel,
+					"publish":   m.publish,
+					"rollback":  m.rollback,
 					"":          m.check,
 				})
 			})
@@ -51,6 +59,7 @@ type model struct {
 	truth    *oracle
 	profiles map[string][]float32
 	lsn      LSN
+	releaseModel
 }
 
 func newModel(t *rapid.T, metric Metric) *model {
@@ -59,6 +68,7 @@ func newModel(t *rapid.T, metric Metric) *model {
 		truth:    oracleOf(metric, nil),
 		profiles: map[string][]float32{},
 	}
+	m.init()
 	m.open(t)
 	var err error
 	m.c, err = m.e.CreateCollection(context.Background(), CollectionConfig{Name: "c", Dim: modelDim, Metric: metric, M: 4, EfConstruction: 8})
@@ -74,7 +84,9 @@ func (m *model) open(t *rapid.T) {
 		t.Fatalf("open: %v", err)
 	}
 	m.e = e
-	m.c, _ = e.Collection("c")
+	if m.c, _ = e.Collection("c"); m.c != nil {
+		m.reopened(t)
+	}
 }
 
 func (m *model) close(t *rapid.T) {
@@ -109,6 +121,7 @@ func (m *model) upsert(t *rapid.T) {
 	for i, it := range items {
 		it.Revision = lsn - LSN(len(items)-1-i)
 		m.truth.items[it.ID] = it
+		m.touch(it.ID)
 	}
 }
 
@@ -131,6 +144,7 @@ func (m *model) delete(t *rapid.T) {
 			want = append(want, id)
 		}
 		delete(m.truth.items, id)
+		m.touch(id)
 	}
 	if !slices.Equal(missing, want) {
 		t.Fatalf("delete %v: missing %v, want %v", ids, missing, want)
@@ -147,6 +161,7 @@ func (m *model) profile(t *rapid.T) {
 		}
 		m.advance(t, lsn, 1)
 		m.profiles[user] = v
+		m.touchProfile(user)
 		return
 	}
 	lsn, err := m.c.DeleteProfile(context.Background(), user)
@@ -161,6 +176,7 @@ func (m *model) profile(t *rapid.T) {
 	}
 	m.advance(t, lsn, 1)
 	delete(m.profiles, user)
+	m.touchProfile(user)
 }
 
 // search compares exact searches and searches with a beam as wide as the collection; both must be perfect.

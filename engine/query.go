@@ -77,6 +77,9 @@ type SearchRequest struct {
 	// WithVectors returns each neighbor's embedding as it was written. Costs one store read a neighbor.
 	WithVectors bool
 
+	// Model, where it is declared, must be that of the release which answers: *ModelMismatchError.
+	Model EmbeddingModel
+
 	// IncludeSeeds lets items that the query names be neighbors.
 	IncludeSeeds bool
 	// MinScore leaves out items of a lower score where HasMinScore is set.

@@ -24,6 +24,9 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 		return SearchResult{}, err
 	}
 	defer r.leave()
+	if err := r.model.fits(req.Model); err != nil {
+		return SearchResult{}, err
+	}
 	revision := r.revision()
 	// Until Release no slot that this search sees is reused: slots can be translated to items.
 	s := r.index.Acquire()
