@@ -353,7 +353,10 @@ const (
 func (c *Collection) yield(worker int) {
 	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && c.ctx.Err() == nil &&
 		time.Now().UnixNano()-c.engine.lastRead.Load() < int64(yieldAfterRead) {
-		time.Sleep(yieldSleep)
+		select {
+		case <-time.After(yieldSleep):
+		case <-c.ctx.Done():
+		}
 	}
 	runtime.Gosched()
 }
