@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -21,40 +19,18 @@ type Collection struct {
 	published atomic.Pointer[release]
 
 	writes  chan *write   // to the writer
-	control chan func()   // run by the writer between groups
-	calls   callGate      // counts writes, imports and changes of releases in
+	calls   callGate      // counts writes in
 	stopped chan struct{} // closed when the writer has ended
-
-	// admin serialises what changes which releases there are and which one is published. Held over disk writes.
-	// Lock order: Engine.catalog, admin, importJob.mu, recordMu.
-	admin sync.Mutex
-	// standby are the releases that are loaded and not published. Guarded by admin.
-	standby map[uint32]*release
-
-	recordMu sync.Mutex // guards record; held over its writing
-	record   collectionRecord
-
-	jobsMu sync.Mutex // guards jobs
-	jobs   map[string]*importJob
-
-	// background are builds and the closing of releases; they end with ctx.
-	background sync.WaitGroup
-	ctx        context.Context //nolint:containedctx // the lifetime of background work
-	cancel     context.CancelFunc
 }
 
 // newCollection returns a collection that serves r and is not started yet.
-func newCollection(e *Engine, id uint32, record collectionRecord, r *release) *Collection {
+func newCollection(e *Engine, id uint32, r *release) *Collection {
 	c := &Collection{
 		engine:     e,
 		id:         id,
 		cfg:        r.cfg,
-		createTime: record.CreateTime,
-		record:     record,
-		standby:    make(map[uint32]*release),
-		jobs:       make(map[string]*importJob),
+		createTime: r.createTime,
 		writes:     make(chan *write, 64),
-		control:    make(chan func()),
 		stopped:    make(chan struct{}),
 	}
 	if len(c.cfg.Attributes) > 0 {
@@ -63,36 +39,25 @@ func newCollection(e *Engine, id uint32, record collectionRecord, r *release) *C
 			c.schema[a.Name] = a.Type
 		}
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.calls.init()
-	r.limitTrim = c.trimLimit(r)
 	c.published.Store(r)
 	return c
 }
 
-// start launches the writer and the published release's applier, and goes on with what a restart interrupted.
+// start launches the writer and the published release's applier.
 func (c *Collection) start() {
 	c.published.Load().start()
 	go c.writeLoop()
-	c.resume()
 }
 
 // close lets calls in flight finish, then stops the goroutines and frees the index.
 func (c *Collection) close() error {
-	c.cancel()
 	if !c.calls.close() {
 		return nil
 	}
-	c.background.Wait()
 	close(c.writes)
 	<-c.stopped
-	c.admin.Lock()
-	defer c.admin.Unlock()
-	errs := []error{c.published.Load().close()}
-	for _, r := range c.standby {
-		errs = append(errs, r.close())
-	}
-	return errors.Join(errs...)
+	return c.published.Load().close()
 }
 
 // enter counts a write in; the caller must call c.calls.leave. After close it fails as acquire does.
@@ -110,7 +75,6 @@ func (c *Collection) acquire() (*release, error) {
 	for {
 		r := c.published.Load()
 		if r.calls.enter() {
-			c.engine.lastRead.Store(time.Now().UnixNano())
 			return r, nil
 		}
 		if r == c.published.Load() {
@@ -131,7 +95,7 @@ func (c *Collection) acquireAt(ctx context.Context, lsn LSN) (*release, error) {
 			return r, nil
 		}
 		r.leave()
-		if !errors.Is(err, errReplaced) {
+		if r == c.published.Load() || ctx.Err() != nil {
 			return nil, err
 		}
 	}

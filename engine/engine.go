@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/segue-ann/segue/storage"
 )
@@ -25,11 +26,6 @@ type Options struct {
 	// ReserveBytes is the address space reserved for the vectors and links of one collection, which bounds
 	// how many items it can hold; memory is taken only as items come. Default 64 GiB.
 	ReserveBytes int64
-	// RetainReleases is how many releases that served before are kept for a rollback. Default 1. Negative: none.
-	RetainReleases int
-	// BuildSnapshotItems is after how many inserts the build of an import takes a snapshot, so that a restart does not begin
-	// anew. Default 250,000.
-	BuildSnapshotItems int
 	// Store configures the store; its Logger is set where it is nil.
 	Store storage.Options
 }
@@ -37,8 +33,6 @@ type Options struct {
 const (
 	defaultSnapshotTail = 100_000
 	defaultReserveBytes = 64 << 30
-	defaultRetained     = 1
-	defaultBuildItems   = 250_000
 	snapshotsKept       = 2
 )
 
@@ -55,12 +49,6 @@ func (o *Options) ensureDefaults() {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = defaultReserveBytes
 	}
-	if o.BuildSnapshotItems == 0 {
-		o.BuildSnapshotItems = defaultBuildItems
-	}
-	if o.RetainReleases == 0 {
-		o.RetainReleases = defaultRetained
-	}
 	if o.Store.Logger == nil {
 		o.Store.Logger = o.Logger
 	}
@@ -76,8 +64,8 @@ type Engine struct {
 	mu     sync.RWMutex // guards byName; held only for a look
 	byName map[string]*Collection
 
-	// lastRead is when a read last began, in nanoseconds since 1970: what builds yield to.
-	lastRead atomic.Int64
+	exclusions exclusionCache
+	releases   atomic.Uint64 // serials given to releases
 
 	closed atomic.Bool
 }
@@ -93,6 +81,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
+	e.exclusions.init()
 	rows, err := store.Collections()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read catalog: %w", err), e.Close())
@@ -136,7 +125,7 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	record := newCollectionRecord(cfg, now())
+	record := collectionRecord{Config: cfg, CreateTime: time.Now().UTC().Truncate(time.Microsecond)}
 	b, err := record.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode collection config: %w", err)
@@ -156,14 +145,14 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 		return nil, fmt.Errorf("choose collection id: %w", err)
 	}
 	row := storage.CollectionRow{ID: id, Name: cfg.Name, Config: b}
-	r, err := newRelease(e, id, &record, firstRelease)
+	r, err := newRelease(e, id, firstRelease, &record)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.store.PutCollection(row); err != nil {
 		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), r.index.Close())
 	}
-	c := newCollection(e, id, record, r)
+	c := newCollection(e, id, r)
 	c.start()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // ScoreRequest names items to score for a query.
@@ -47,30 +48,22 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 	if err != nil {
 		return ScoreResult{}, err
 	}
-	q := newRanked(r, s, &a, &search, new(SearchInfo))
+	q := newRanked(r, s, &a, &search, &allowance{}, new(SearchInfo))
 	result.Unresolved = a.unresolved
-	var (
-		ps    []pooled
-		slots []uint32
-	)
-	missing := map[string]bool{}
-	for _, id := range a.unresolved {
-		missing[id] = true
-	}
-	for _, id := range req.ItemIDs {
-		slot, ok := r.table.slotOf(id)
-		if ok {
-			ps, slots = append(ps, pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}), append(slots, slot)
-		} else if !missing[id] {
-			missing[id] = true
-			result.Unresolved = append(result.Unresolved, id)
+	for i, id := range req.ItemIDs {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ScoreResult{}, ctx.Err()
 		}
-	}
-	if err := q.score(ctx, ps, slots); err != nil {
-		return ScoreResult{}, err
-	}
-	for i := range ps {
-		n, err := q.neighbor(&ps[i])
+		slot, ok := r.table.slotOf(id)
+		if !ok {
+			if !slices.Contains(result.Unresolved, id) {
+				result.Unresolved = append(result.Unresolved, id)
+			}
+			continue
+		}
+		p := pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}
+		q.best(&p)
+		n, err := q.neighbor(&p)
 		if err != nil {
 			return ScoreResult{}, err
 		}

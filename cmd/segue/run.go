@@ -121,7 +121,6 @@ func newRootCommand(env *environment) *cobra.Command {
 		newSnapshotCommand(env),
 		newCheckCommand(env),
 		newBenchCommand(),
-		newTokenCommand(env),
 		newVersionCommand(env),
 	)
 	return root
