@@ -16,7 +16,9 @@ import (
 // of the beam are then rescored on the vectors themselves (rescore.go). Codes are derived: the vectors are the truth, and
 // codes can be made anew at any time.
 //
-// A codec is one range for all components. It is fitted when the index reaches fitAt live vectors; below, walks use the
+// A codec is one range for all components. Under InnerProduct it spans all of them and spanRoom more, because the vectors
+// with the largest components are the answers: measured on 100,000 x 64 with log-normal norms (sigma 0.8), a range that leaves out
+// 1e-4 of a sample's components holds recall@10 at .984 at any ef, where walks on vectors pass .999. It is fitted when the index reaches fitAt live vectors; below, walks use the
 // vectors. It is fitted again whenever the index has grown by refitGrowth, and when the data has drifted out of the range.
 // A new codec gets an arena of its own, which is filled and then published in one store; a searcher that began with the
 // old one finishes with it, and may judge nodes that came meanwhile by what the old arena holds for them, which costs it a
@@ -36,6 +38,9 @@ const (
 	driftWindow = 1024
 	// A refitted codec is worth encoding everything again when its step differs by more than this share.
 	refitStep = 0.1
+	// spanRoom is the share by which the range of InnerProduct exceeds the largest components, so that it is not fitted
+	// again for every vector that is a little larger.
+	spanRoom = 0.1
 )
 
 // codes are the codes of all vectors under one codec.
@@ -93,6 +98,7 @@ func (x *Index) refit() {
 	case live < max(x.fit.at, refitGrowth*x.fit.live) && c == nil:
 		return
 	case live >= refitGrowth*x.fit.live:
+	case c != nil && x.fit.clipped > 0 && x.o.Metric == InnerProduct:
 	case x.fit.vectors >= max(driftWindow, live/8):
 		drifted := float64(x.fit.clipped) > maxClipped*float64(x.fit.vectors*x.o.Dim)
 		x.fit.vectors, x.fit.clipped = 0, 0
@@ -102,13 +108,13 @@ func (x *Index) refit() {
 	default:
 		return
 	}
-	x.fit.live = live
+	x.fit.live, x.fit.vectors, x.fit.clipped = live, 0, 0
 	codec, err := x.fitCodec(live)
 	if err != nil || !x.codesTell(codec, live) { // an error: components that span more than float32 holds
 		x.publishCodes(nil)
 		return
 	}
-	if c != nil && math.Abs(float64(codec.Step)-float64(c.codec.Step)) < refitStep*float64(c.codec.Step) &&
+	if c != nil && x.o.Metric != InnerProduct && math.Abs(float64(codec.Step)-float64(c.codec.Step)) < refitStep*float64(c.codec.Step) &&
 		math.Abs(float64(codec.Lo)-float64(c.codec.Lo)) < refitStep*128*float64(c.codec.Step) {
 		return
 	}
@@ -178,14 +184,13 @@ func (s *Searcher) neighborhood(vec []float32, ef int) []uint64 {
 	return s.pool.sorted()
 }
 
-// fitCodec fits a codec on live vectors at even distances over the slots.
+// fitCodec fits a codec on live vectors at even distances over the slots; under InnerProduct on all of them.
 func (x *Index) fitCodec(live int) (quantize.U7, error) {
-	clip := quantize.ClipL2
 	if x.o.Metric == InnerProduct {
-		clip = quantize.ClipInnerProduct
+		return quantize.SpanU7(x.o.Dim, x.sample(1, live), spanRoom)
 	}
 	most := max(256, fitSample/x.o.Dim)
-	return quantize.FitU7(x.o.Dim, x.sample(max(1, live/most), most), clip)
+	return quantize.FitU7(x.o.Dim, x.sample(max(1, live/most), most), quantize.ClipL2)
 }
 
 // sample yields every step-th live vector, at most n.

@@ -337,3 +337,37 @@ func BenchmarkWalk(b *testing.B) {
 		})
 	}
 }
+
+// TestCodecSpansHubs: under InnerProduct the codec follows a vector that is larger than all before, which answers
+// everybody it points at, from the moment it is live.
+func TestCodecSpansHubs(t *testing.T) {
+	const n, dim = 1500, 16
+	rng := rand.New(rand.NewPCG(1, 12))
+	x := newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.InnerProduct, MaxSlots: n + 10, Seed: 1})
+	for _, v := range gaussian(rng, n, dim, 1) {
+		mustInsert(t, x, v)
+	}
+	for scale := 10.0; scale < 1e6; scale *= 10 {
+		hub := gaussian(rng, 1, dim, scale)[0]
+		slot := mustInsert(t, x, hub)
+		codec, ok := hnsw.Codec(x)
+		if !ok {
+			t.Logf("at %g codes do not tell the others apart any more", scale)
+			return
+		}
+		low, high := codec.Range()
+		if float64(slices.Min(hub)) < low || float64(slices.Max(hub)) > high {
+			t.Errorf("range %g to %g does not hold a hub from %g to %g", low, high, slices.Min(hub), slices.Max(hub))
+		}
+		s := x.Acquire()
+		got, _, err := s.Search(context.Background(), hub, hnsw.SearchParams{K: 1, Ef: 16})
+		if err != nil || len(got) != 1 || got[0].Slot != slot {
+			t.Errorf("a hub of scale %g is not found: %v, %v", scale, got, err)
+		}
+		s.Release()
+		if err := x.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("codes of one step for everybody are still in use")
+}

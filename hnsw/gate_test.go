@@ -165,20 +165,24 @@ func skewed(rng *rand.Rand, n, dim int, sigma float64) [][]float32 {
 	return vecs
 }
 
-// TestGateInnerProduct: skewed norms and nearly equal ones.
+// TestGateInnerProduct: skewed norms and nearly equal ones; 100,000 of them with SEGUE_LONG=1, which needs more distances.
 func TestGateInnerProduct(t *testing.T) {
+	n, more := 10_000, 1.0
+	if os.Getenv("SEGUE_LONG") != "" {
+		n, more = 100_000, 2
+	}
 	for _, tc := range []struct {
 		name  string
 		sigma float64
 		gates []gate
 	}{
-		{"skewed", 0.8, []gate{{64, 0.90, 2000}, {256, 0.97, 6000}}},
-		{"nearly equal", 0.05, []gate{{64, 0.85, 1800}, {256, 0.97, 5500}}},
+		{"skewed", 0.8, []gate{{64, 0.99, 900 * more}, {256, 0.997, 2250 * more}}},
+		{"nearly equal", 0.05, []gate{{64, 0.99, 670 * more}, {256, 0.997, 970 * more}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(17, 17))
-			base, queries := skewed(rng, 10_000, 64, tc.sigma), skewed(rng, 200, 64, 0)
-			pass(t, hnsw.InnerProduct, base, queries, 20_000, tc.gates...)
+			base, queries := skewed(rng, n, 64, tc.sigma), skewed(rng, 200, 64, 0)
+			pass(t, hnsw.InnerProduct, base, queries, 3000*more, tc.gates...)
 		})
 	}
 }

@@ -50,12 +50,10 @@ func (c U7) Validate() error {
 
 func notFinite(x float32) bool { return !(x-x == 0) }
 
-// How much FitU7 may clip. Clipping buys a finer step, which the distance of near neighbours needs; but it hurts the vectors
-// that have the largest components, and those are the answers when the largest inner product is sought.
-const (
-	ClipL2           = 5e-3
-	ClipInnerProduct = 1e-4
-)
+// ClipL2 is how much FitU7 may clip where distances are sought: clipping buys a finer step, which the distance of near
+// neighbours needs. It hurts the vectors that have the largest components, and those are the answers when the largest inner
+// product is sought; see SpanU7.
+const ClipL2 = 5e-3
 
 // clipShares are the shares of components that FitU7 tries to leave outside the range, half at either end.
 var clipShares = [...]float64{0, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2}
@@ -100,6 +98,30 @@ func FitU7(dim int, vectors iter.Seq[[]float32], clip float64) (U7, error) {
 		return U7{}, err
 	}
 	return best, nil
+}
+
+// SpanU7 returns the codec for vectors of dim components like those given that clips none of them: its range is theirs, wider
+// by the share room. Vectors that are not finite are passed over. It returns ErrNoSample if nothing is left, or a *RangeError
+// if the range is more than float32 can hold. Cost: reading the vectors once.
+func SpanU7(dim int, vectors iter.Seq[[]float32], room float64) (U7, error) {
+	lo, hi := float32(math.Inf(1)), float32(math.Inf(-1))
+	for vec := range vectors {
+		if len(vec) != dim {
+			panic(fmt.Sprintf("quantize: vector of length %d for dimension %d", len(vec), dim))
+		}
+		if !slices.ContainsFunc(vec, notFinite) {
+			lo, hi = min(lo, slices.Min(vec)), max(hi, slices.Max(vec))
+		}
+	}
+	if lo > hi {
+		return U7{}, ErrNoSample
+	}
+	wider := float32(room / 2 * (float64(hi) - float64(lo)))
+	c := spanU7(dim, lo-wider, hi+wider)
+	if err := c.Validate(); err != nil {
+		return U7{}, err
+	}
+	return c, nil
 }
 
 // spanU7 returns the codec whose codes span lo to hi. A span that is too small to divide becomes one of width 127.

@@ -227,7 +227,7 @@ func recallL2(t *testing.T, stored, queries [][]float32) float64 {
 
 // recallDot is recallL2 for the largest dot products.
 func recallDot(t *testing.T, stored, queries [][]float32) float64 {
-	c, err := FitU7(len(stored[0]), slices.Values(stored[:500]), ClipInnerProduct)
+	c, err := SpanU7(len(stored[0]), slices.Values(stored), 0.1)
 	if err != nil {
 		t.Fatal(err)
 	}

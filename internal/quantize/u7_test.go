@@ -162,11 +162,47 @@ func TestFitClipsOutliers(t *testing.T) {
 	if n := clippedOf(wild, vecs); n == 0 || n > ClipL2*64000 {
 		t.Errorf("%d of 64000 components clipped", n)
 	}
-	for _, clip := range []float64{0, ClipInnerProduct} {
-		c, err := FitU7(64, slices.Values(vecs), clip)
-		if n := clippedOf(c, vecs); err != nil || float64(n) > clip*64000 {
-			t.Errorf("%d of 64000 components clipped where a share of %g may be, error %v", n, clip, err)
+	c, err := FitU7(64, slices.Values(vecs), 0)
+	if n := clippedOf(c, vecs); err != nil || n > 0 {
+		t.Errorf("%d of 64000 components clipped where none may be, error %v", n, err)
+	}
+}
+
+// TestSpan: nothing is clipped, nor is what exceeds the largest component by half of the room; vectors that are not finite
+// are passed over; and the range is no wider than asked for.
+func TestSpan(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 8))
+	for _, room := range []float64{0, 0.1, 1} {
+		vecs := make([][]float32, 200)
+		lo, hi := 0.0, 0.0
+		for i := range vecs {
+			vecs[i] = make([]float32, 24)
+			scale := math.Exp(rnd.NormFloat64())
+			for j := range vecs[i] {
+				vecs[i][j] = float32(scale * rnd.NormFloat64())
+				lo, hi = min(lo, float64(vecs[i][j])), max(hi, float64(vecs[i][j]))
+			}
 		}
+		bad := slices.Clone(vecs[0])
+		bad[3] = float32(math.Inf(1))
+		c, err := SpanU7(24, slices.Values(slices.Concat(vecs, [][]float32{bad})), room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edge := make([]float32, 24)
+		edge[0], edge[1] = float32(lo-0.49*room*(hi-lo)), float32(hi+0.49*room*(hi-lo))
+		if n := clippedOf(c, vecs) + clippedOf(c, [][]float32{edge}); n > 0 {
+			t.Errorf("room %g: %d components clipped", room, n)
+		}
+		if low, high := c.Range(); high-low > (1+room)*(hi-lo)*1.001 {
+			t.Errorf("room %g: range %g to %g for components from %g to %g", room, low, high, lo, hi)
+		}
+	}
+	if _, err := SpanU7(2, slices.Values([][]float32{}), 0); !errors.Is(err, ErrNoSample) {
+		t.Errorf("no vectors: %v", err)
+	}
+	if _, err := SpanU7(2, slices.Values([][]float32{{math.MaxFloat32, -math.MaxFloat32}}), 0.1); err == nil {
+		t.Error("a range beyond float32 is taken")
 	}
 }
 
