@@ -39,6 +39,10 @@ race: ## tests of the concurrent packages under the race detector (needs a C com
 faults: ## crash, power loss and corruption tests in their long form
 	SEGUE_LONG=1 SEGUE_CRASH_ROUNDS=100 go test -timeout 60m ./storage/... ./engine/... ./cmd/segue/...
 
+.PHONY: gates
+gates: ## recall, distance and churn gates on data of full size
+	SEGUE_LONG=1 go test -timeout 60m -run Gate -v ./hnsw
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each
 	FUZZTIME=$(FUZZTIME) bash .ci/run fuzz

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,10 @@ type Options struct {
 	// AllowPlaintext permits a plaintext connection to another machine: everything sent can be read and
 	// changed on the way.
 	AllowPlaintext bool
+
+	// Token is sent with every call as a bearer token, where the connection is encrypted or cannot leave this machine. Empty
+	// sends none.
+	Token string
 
 	// MaxReceiveBytes bounds a message from the server. 0 means 16 MiB; negative is refused.
 	MaxReceiveBytes int
@@ -54,7 +59,6 @@ type Client struct {
 	Retrieval   seguev1.RetrievalServiceClient
 	Items       seguev1.ItemServiceClient
 	Profiles    seguev1.ProfileServiceClient
-	Exclusions  seguev1.ExclusionServiceClient
 	Collections seguev1.CollectionServiceClient
 	Admin       seguev1.AdminServiceClient
 }
@@ -81,6 +85,9 @@ func Dial(target string, o Options) (*Client, error) {
 		grpc.WithDefaultServiceConfig(serviceConfig()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(o.MaxReceiveBytes)),
 	}
+	if o.Token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer{token: o.Token, plaintext: isLocal(target)}))
+	}
 	if o.UserAgent != "" {
 		options = append(options, grpc.WithUserAgent(o.UserAgent))
 	}
@@ -91,6 +98,20 @@ func Dial(target string, o Options) (*Client, error) {
 	return New(conn), nil
 }
 
+// bearer sends a token with every call.
+type bearer struct {
+	token     string
+	plaintext bool // where the connection cannot leave this machine
+}
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + b.token}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (b bearer) RequireTransportSecurity() bool { return !b.plaintext }
+
 // New makes a Client of a connection that the caller has configured. Retries are then the caller's affair.
 func New(conn *grpc.ClientConn) *Client {
 	return &Client{
@@ -98,7 +119,6 @@ func New(conn *grpc.ClientConn) *Client {
 		Retrieval:   seguev1.NewRetrievalServiceClient(conn),
 		Items:       seguev1.NewItemServiceClient(conn),
 		Profiles:    seguev1.NewProfileServiceClient(conn),
-		Exclusions:  seguev1.NewExclusionServiceClient(conn),
 		Collections: seguev1.NewCollectionServiceClient(conn),
 		Admin:       seguev1.NewAdminServiceClient(conn),
 	}

@@ -176,3 +176,20 @@ func TestValuesOfOtherForms(t *testing.T) {
 		t.Error("float16_le was decoded")
 	}
 }
+
+// TestTokenStaysOffOpenWires: a token is sent to this machine in the clear, to others only encrypted.
+func TestTokenStaysOffOpenWires(t *testing.T) {
+	for target, plaintext := range map[string]bool{"127.0.0.1:1": true, "unix:/run/segue": true, "segue:7070": false, "10.0.0.1:7070": false} {
+		if got := !(bearer{token: "x", plaintext: isLocal(target)}).RequireTransportSecurity(); got != plaintext {
+			t.Errorf("%s: in the clear %v", target, got)
+		}
+	}
+	if md, err := (bearer{token: "x"}).GetRequestMetadata(t.Context()); err != nil || md["authorization"] != "Bearer x" {
+		t.Errorf("%v, %v", md, err)
+	}
+	c, err := Dial("segue.example:7070", Options{Token: "x", AllowPlaintext: true})
+	if err == nil {
+		c.Close()
+		t.Error("a token is to be sent in the clear to another machine")
+	}
+}

@@ -89,14 +89,16 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 		puts = append(puts, put{m, slot})
 	}
 	r.filters.Publish()
-	if err := parallel(len(puts), func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
+	var pause func(worker int)
+	if r.building.Load() {
+		pause = r.pause
+	}
+	if err := parallel(len(puts), pause, func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
 		return nil, err
 	}
 	for _, p := range puts {
 		// For a moment old and new are both found; searches keep the bound one.
-		old, replaced := r.table.bind(p.m.id, p.slot)
-		r.filters.Settle(p.slot)
-		if replaced {
+		if old, replaced := r.table.bind(p.m.id, p.slot); replaced {
 			if err := r.retireSlot(old); err != nil {
 				return nil, fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}
@@ -154,11 +156,15 @@ func (r *release) applied(m *mutation) bool {
 	return ok && r.table.entries.at(slot).lsn() >= m.lsn
 }
 
-// parallel runs fn(0..n-1) on all cores and returns the first error.
-func parallel(n int, fn func(i int) error) error {
+// parallel runs fn(0..n-1) on all cores and returns the first error. pause, unless nil, is called before each.
+func parallel(n int, pause func(worker int), fn func(i int) error) error {
+	if pause == nil {
+		pause = func(int) {}
+	}
 	workers := min(runtime.GOMAXPROCS(0), n)
 	if workers <= 1 {
 		for i := range n {
+			pause(0)
 			if err := fn(i); err != nil {
 				return err
 			}
@@ -171,9 +177,10 @@ func parallel(n int, fn func(i int) error) error {
 		once  sync.Once
 		first error
 	)
-	for range workers {
+	for worker := range workers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				pause(worker)
 				if err := fn(i); err != nil {
 					once.Do(func() { first = err })
 					next.Store(int64(n))

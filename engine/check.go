@@ -62,7 +62,26 @@ func Check(ctx context.Context, dir string, o Options, report func(Finding)) err
 
 func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, report func(Finding)) (err error) {
 	where := "collection " + row.Name
-	r, err := recoverRelease(ctx, e, row)
+	record, err := decodeCollectionRecord(row.Config)
+	if err != nil {
+		report(Finding{Where: where, Problem: "catalog: " + err.Error()})
+		return nil //nolint:nilerr // a finding is no error
+	}
+	var errs []error
+	for _, rel := range record.Releases {
+		if rel.State.whole() {
+			at := where
+			if len(record.Releases) > 1 {
+				at = fmt.Sprintf("%s, release %d", where, rel.ID)
+			}
+			errs = append(errs, checkRelease(ctx, e, row.ID, &record, rel.ID, at, report))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkRelease(ctx context.Context, e *Engine, collection uint32, record *collectionRecord, id uint32, where string, report func(Finding)) (err error) {
+	r, err := recoverRelease(ctx, e, collection, record, id)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

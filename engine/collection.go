@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,18 +21,40 @@ type Collection struct {
 	published atomic.Pointer[release]
 
 	writes  chan *write   // to the writer
-	calls   callGate      // counts writes in
+	control chan func()   // run by the writer between groups
+	calls   callGate      // counts writes, imports and changes of releases in
 	stopped chan struct{} // closed when the writer has ended
+
+	// admin serialises what changes which releases there are and which one is published. Held over disk writes.
+	// Lock order: Engine.catalog, admin, importJob.mu, recordMu.
+	admin sync.Mutex
+	// standby are the releases that are loaded and not published. Guarded by admin.
+	standby map[uint32]*release
+
+	recordMu sync.Mutex // guards record; held over its writing
+	record   collectionRecord
+
+	jobsMu sync.Mutex // guards jobs
+	jobs   map[string]*importJob
+
+	// background are builds and the closing of releases; they end with ctx.
+	background sync.WaitGroup
+	ctx        context.Context //nolint:containedctx // the lifetime of background work
+	cancel     context.CancelFunc
 }
 
 // newCollection returns a collection that serves r and is not started yet.
-func newCollection(e *Engine, id uint32, r *release) *Collection {
+func newCollection(e *Engine, id uint32, record collectionRecord, r *release) *Collection {
 	c := &Collection{
 		engine:     e,
 		id:         id,
 		cfg:        r.cfg,
-		createTime: r.createTime,
+		createTime: record.CreateTime,
+		record:     record,
+		standby:    make(map[uint32]*release),
+		jobs:       make(map[string]*importJob),
 		writes:     make(chan *write, 64),
+		control:    make(chan func()),
 		stopped:    make(chan struct{}),
 	}
 	if len(c.cfg.Attributes) > 0 {
@@ -39,25 +63,36 @@ func newCollection(e *Engine, id uint32, r *release) *Collection {
 			c.schema[a.Name] = a.Type
 		}
 	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.calls.init()
+	r.limitTrim = c.trimLimit(r)
 	c.published.Store(r)
 	return c
 }
 
-// start launches the writer and the published release's applier.
+// start launches the writer and the published release's applier, and goes on with what a restart interrupted.
 func (c *Collection) start() {
 	c.published.Load().start()
 	go c.writeLoop()
+	c.resume()
 }
 
 // close lets calls in flight finish, then stops the goroutines and frees the index.
 func (c *Collection) close() error {
+	c.cancel()
 	if !c.calls.close() {
 		return nil
 	}
+	c.background.Wait()
 	close(c.writes)
 	<-c.stopped
-	return c.published.Load().close()
+	c.admin.Lock()
+	defer c.admin.Unlock()
+	errs := []error{c.published.Load().close()}
+	for _, r := range c.standby {
+		errs = append(errs, r.close())
+	}
+	return errors.Join(errs...)
 }
 
 // enter counts a write in; the caller must call c.calls.leave. After close it fails as acquire does.
@@ -75,6 +110,7 @@ func (c *Collection) acquire() (*release, error) {
 	for {
 		r := c.published.Load()
 		if r.calls.enter() {
+			c.engine.lastRead.Store(time.Now().UnixNano())
 			return r, nil
 		}
 		if r == c.published.Load() {
@@ -95,7 +131,7 @@ func (c *Collection) acquireAt(ctx context.Context, lsn LSN) (*release, error) {
 			return r, nil
 		}
 		r.leave()
-		if r == c.published.Load() || ctx.Err() != nil {
+		if !errors.Is(err, errReplaced) {
 			return nil, err
 		}
 	}

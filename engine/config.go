@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
-	"time"
 
 	"github.com/segue-ann/segue/hnsw"
 )
@@ -37,6 +35,8 @@ type CollectionConfig struct {
 	// Attributes is the schema. Where it is empty any attribute of any type is taken; else an attribute
 	// that is not declared, or of another type, is refused.
 	Attributes []AttributeSpec `json:"attributes,omitempty"`
+	// Model is the embedding model of the first release; each import declares that of its own.
+	Model EmbeddingModel `json:"model,omitzero"`
 }
 
 const (
@@ -120,6 +120,7 @@ func (c CollectionConfig) validate(l Limits) error {
 	}
 	p.inRange("m", c.M, 4, 64)
 	p.inRange("ef_construction", c.EfConstruction, max(c.M, 4), 2000)
+	p.model("model", c.Model, l)
 	if len(c.Attributes) > l.MaxAttributes {
 		p.add(ReasonOutOfRange, "attributes", "must be at most %d, are %d", l.MaxAttributes, len(c.Attributes))
 		return p.err()
@@ -137,18 +138,4 @@ func (c CollectionConfig) validate(l Limits) error {
 		}
 	}
 	return p.err()
-}
-
-// collectionRecord is the catalog's value of a collection: JSON, so that a person can read it.
-type collectionRecord struct {
-	Config     CollectionConfig `json:"config"`
-	CreateTime time.Time        `json:"create_time"`
-}
-
-func (r collectionRecord) encode() ([]byte, error) { return json.Marshal(r) }
-
-func decodeCollectionRecord(b []byte) (collectionRecord, error) {
-	var r collectionRecord
-	err := json.Unmarshal(b, &r)
-	return r, err
 }

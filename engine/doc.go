@@ -23,8 +23,13 @@
 // Where no snapshot is valid the graph is rebuilt from the items, again through apply. Filters are not in snapshots: they are
 // loaded from the table in the background, and filtered searches wait for that.
 //
+// Import (import.go, import_build.go): rows become durable past the log, in a release of their own; its graph is built from
+// them in the background, yielding to reads. Publication (release_publish.go): the writer swings the pointer once the
+// release has followed the log of the one it replaces to its end (release_follow.go).
+//
 // # Invariants
 //
+//	a release that is not published holds nothing later than the published one, whose log has all that it lacks
 //	visible <= committed <= appended          per release, all LSNs
 //	id -> slot of the table is a bijection between live items and live slots of the index, between groups
 //	an item's table entry is written before its node can be reached, and stays until its slot is reused,
@@ -33,7 +38,7 @@
 // # Concurrency
 //
 // Every exported method is safe for concurrent use. Searches take no lock but a shard's read lock per
-// translated result. Lock order: Engine.catalog, then Engine.mu; release.visibleMu and the table's shard locks
+// translated result. Lock order: Engine.catalog, Engine.mu; Engine.catalog, Collection.admin, importJob.mu, Collection.recordMu; release.visibleMu and the table's shard locks
 // are leaves. A call works on the release it acquired, from first to last; a release that is replaced stays whole
 // until its calls have left.
 //

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/segue-ann/segue/storage"
 )
@@ -26,6 +25,11 @@ type Options struct {
 	// ReserveBytes is the address space reserved for the vectors and links of one collection, which bounds
 	// how many items it can hold; memory is taken only as items come. Default 64 GiB.
 	ReserveBytes int64
+	// RetainReleases is how many releases that served before are kept for a rollback. Default 1. Negative: none.
+	RetainReleases int
+	// BuildSnapshotItems is after how many inserts the build of an import takes a snapshot, so that a restart does not begin
+	// anew. Default 250,000.
+	BuildSnapshotItems int
 	// Store configures the store; its Logger is set where it is nil.
 	Store storage.Options
 }
@@ -33,6 +37,8 @@ type Options struct {
 const (
 	defaultSnapshotTail = 100_000
 	defaultReserveBytes = 64 << 30
+	defaultRetained     = 1
+	defaultBuildItems   = 250_000
 	snapshotsKept       = 2
 )
 
@@ -49,6 +55,12 @@ func (o *Options) ensureDefaults() {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = defaultReserveBytes
 	}
+	if o.BuildSnapshotItems == 0 {
+		o.BuildSnapshotItems = defaultBuildItems
+	}
+	if o.RetainReleases == 0 {
+		o.RetainReleases = defaultRetained
+	}
 	if o.Store.Logger == nil {
 		o.Store.Logger = o.Logger
 	}
@@ -64,8 +76,8 @@ type Engine struct {
 	mu     sync.RWMutex // guards byName; held only for a look
 	byName map[string]*Collection
 
-	exclusions exclusionCache
-	releases   atomic.Uint64 // serials given to releases
+	// lastRead is when a read last began, in nanoseconds since 1970: what builds yield to.
+	lastRead atomic.Int64
 
 	closed atomic.Bool
 }
@@ -81,7 +93,6 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
-	e.exclusions.init()
 	rows, err := store.Collections()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read catalog: %w", err), e.Close())
@@ -125,7 +136,7 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	record := collectionRecord{Config: cfg, CreateTime: time.Now().UTC().Truncate(time.Microsecond)}
+	record := newCollectionRecord(cfg, now())
 	b, err := record.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode collection config: %w", err)
@@ -145,14 +156,14 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 		return nil, fmt.Errorf("choose collection id: %w", err)
 	}
 	row := storage.CollectionRow{ID: id, Name: cfg.Name, Config: b}
-	r, err := newRelease(e, id, firstRelease, &record)
+	r, err := newRelease(e, id, &record, firstRelease)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.store.PutCollection(row); err != nil {
 		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), r.index.Close())
 	}
-	c := newCollection(e, id, r)
+	c := newCollection(e, id, record, r)
 	c.start()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -62,6 +62,7 @@ func (m *model) updateAttributes(t *rapid.T) {
 			it.Attributes = append(it.Attributes, Attribute{Name: name, Value: values[name]})
 		}
 		m.truth.items[u.ID] = it
+		m.touch(u.ID)
 	}
 	if !slices.Equal(missing, want) {
 		t.Fatalf("missing %v, want %v", missing, want)

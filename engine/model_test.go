@@ -29,14 +29,20 @@ func TestModel(t *testing.T) {
 					"delete":    m.delete,
 					"update":    m.updateAttributes,
 					"filter":    m.filter,
-					"exclude":   m.exclude,
-					"allowed":   m.searchAllowed,
 					"profile":   m.profile,
 					"search":    m.search,
 					"list":      m.list,
 					"snapshot":  m.snapshot,
 					"restart":   m.restart,
 					"powerLoss": m.powerLoss,
+					"import":    m.importStart,
+					"rows":      m.importRows,
+					"rows2":     m.importRows,
+					"commit":    m.importCommit,
+					"ready":     m.importReady,
+					"cancel":    m.importCancel,
+					"publish":   m.publish,
+					"rollback":  m.rollback,
 					"":          m.check,
 				})
 			})
@@ -52,8 +58,8 @@ type model struct {
 	c        *Collection
 	truth    *oracle
 	profiles map[string][]float32
-	excluded map[string]map[string]bool // by set
 	lsn      LSN
+	releaseModel
 }
 
 func newModel(t *rapid.T, metric Metric) *model {
@@ -61,8 +67,8 @@ func newModel(t *rapid.T, metric Metric) *model {
 		fs:       vfs.NewCrashableMem(),
 		truth:    oracleOf(metric, nil),
 		profiles: map[string][]float32{},
-		excluded: map[string]map[string]bool{},
 	}
+	m.init()
 	m.open(t)
 	var err error
 	m.c, err = m.e.CreateCollection(context.Background(), CollectionConfig{Name: "c", Dim: modelDim, Metric: metric, M: 4, EfConstruction: 8})
@@ -78,7 +84,9 @@ func (m *model) open(t *rapid.T) {
 		t.Fatalf("open: %v", err)
 	}
 	m.e = e
-	m.c, _ = e.Collection("c")
+	if m.c, _ = e.Collection("c"); m.c != nil {
+		m.reopened(t)
+	}
 }
 
 func (m *model) close(t *rapid.T) {
@@ -113,6 +121,7 @@ func (m *model) upsert(t *rapid.T) {
 	for i, it := range items {
 		it.Revision = lsn - LSN(len(items)-1-i)
 		m.truth.items[it.ID] = it
+		m.touch(it.ID)
 	}
 }
 
@@ -135,6 +144,7 @@ func (m *model) delete(t *rapid.T) {
 			want = append(want, id)
 		}
 		delete(m.truth.items, id)
+		m.touch(id)
 	}
 	if !slices.Equal(missing, want) {
 		t.Fatalf("delete %v: missing %v, want %v", ids, missing, want)
@@ -151,6 +161,7 @@ func (m *model) profile(t *rapid.T) {
 		}
 		m.advance(t, lsn, 1)
 		m.profiles[user] = v
+		m.touchProfile(user)
 		return
 	}
 	lsn, err := m.c.DeleteProfile(context.Background(), user)
@@ -165,6 +176,7 @@ func (m *model) profile(t *rapid.T) {
 	}
 	m.advance(t, lsn, 1)
 	delete(m.profiles, user)
+	m.touchProfile(user)
 }
 
 // search compares exact searches and searches with a beam as wide as the collection; both must be perfect.

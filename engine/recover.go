@@ -17,22 +17,22 @@ import (
 
 // openCollection recovers a collection's published release. The collection is not started.
 func openCollection(ctx context.Context, e *Engine, row storage.CollectionRow) (*Collection, error) {
-	r, err := recoverRelease(ctx, e, row)
-	if err != nil {
-		return nil, err
-	}
-	return newCollection(e, row.ID, r), nil
-}
-
-// recoverRelease recovers the published release: the newest snapshot that verifies, then the log after it.
-// Where no snapshot verifies the graph is rebuilt from the items. The release is not started.
-func recoverRelease(ctx context.Context, e *Engine, row storage.CollectionRow) (*release, error) {
 	record, err := decodeCollectionRecord(row.Config)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
+	r, err := recoverRelease(ctx, e, row.ID, &record, record.Published)
+	if err != nil {
+		return nil, err
+	}
+	return newCollection(e, row.ID, record, r), nil
+}
+
+// recoverRelease recovers a release that is whole: the newest snapshot that verifies, then the log after it.
+// Where no snapshot verifies the graph is rebuilt from the items. The release is not started.
+func recoverRelease(ctx context.Context, e *Engine, collection uint32, record *collectionRecord, id uint32) (*release, error) {
 	began := time.Now()
-	r, err := newRelease(e, row.ID, firstRelease, &record)
+	r, err := newRelease(e, collection, record, id)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func recoverRelease(ctx context.Context, e *Engine, row storage.CollectionRow) (
 	if err != nil {
 		return nil, errors.Join(err, r.index.Close())
 	}
-	e.opts.Logger.Info("collection recovered", "collection", r.cfg.Name, "items", r.table.len(),
+	e.opts.Logger.Info("release recovered", "collection", r.cfg.Name, "release", id, "items", r.table.len(),
 		"snapshot_lsn", r.snapshotLSN.Load(), "lsn", r.revision(), "took", time.Since(began).Round(time.Millisecond))
 	return r, nil
 }

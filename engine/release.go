@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
@@ -15,10 +15,9 @@ import (
 // release is one generation of a collection's items: rows and log in the store, table and index in memory, and
 // the applier that keeps the two in step. Collection.acquire hands it to calls.
 type release struct {
-	engine     *Engine
-	serial     uint64 // of all releases loaded since the engine was opened
-	cfg        *CollectionConfig
-	createTime time.Time // of the collection
+	engine *Engine
+	cfg    *CollectionConfig
+	model  EmbeddingModel
 
 	rows    *storage.Collection
 	index   *hnsw.Index
@@ -37,13 +36,21 @@ type release struct {
 	groups chan *writeGroup // from the writer to the applier
 	inside chan func()      // run by the applier between groups
 	failed atomic.Pointer[error]
+	// replaced says that the release was published and is not any more: appended stays as it is.
+	replaced atomic.Bool
+	// building says that an import fills the release: no snapshot is due, and its inserts pause for reads.
+	building atomic.Bool
+	pause    func(worker int)
+	// limitTrim, where it is set, calls fn with how far the log may be trimmed.
+	limitTrim func(below uint64, fn func(below uint64) error) error
 
 	snapshotting atomic.Bool
 	snapshotLSN  atomic.Uint64 // LSN of the newest snapshot; 0 where there is none
 	background   sync.WaitGroup
 	stopLoad     context.CancelFunc // ends loadFilters; nil before start
 
-	calls   callGate      // counts reads and snapshots in
+	calls   callGate // counts reads and snapshots in
+	started bool
 	stopped chan struct{} // closed when the applier has ended
 }
 
@@ -51,19 +58,22 @@ type release struct {
 const firstRelease = 1
 
 // newRelease returns an empty release that is not started yet.
-func newRelease(e *Engine, collection, id uint32, record *collectionRecord) (*release, error) {
+func newRelease(e *Engine, collection uint32, record *collectionRecord, id uint32) (*release, error) {
+	rel := record.release(id)
+	if rel == nil {
+		return nil, &NotFoundError{Kind: "release", Name: fmt.Sprint(id)}
+	}
 	r := &release{
-		engine:     e,
-		serial:     e.releases.Add(1),
-		cfg:        &record.Config,
-		createTime: record.CreateTime,
-		rows:       e.store.Collection(collection, id),
-		table:      newTable(),
-		filters:    filter.New(record.Config.filterSchema(), false),
-		visibleCh:  make(chan struct{}),
-		groups:     make(chan *writeGroup, 1),
-		inside:     make(chan func()),
-		stopped:    make(chan struct{}),
+		engine:    e,
+		cfg:       &record.Config,
+		model:     rel.Model,
+		rows:      e.store.Collection(collection, id),
+		table:     newTable(),
+		filters:   filter.New(record.Config.filterSchema(), false),
+		visibleCh: make(chan struct{}),
+		groups:    make(chan *writeGroup, 1),
+		inside:    make(chan func()),
+		stopped:   make(chan struct{}),
 	}
 	r.calls.init()
 	index, err := hnsw.New(r.indexOptions())
@@ -94,6 +104,7 @@ func (r *release) maxSlots() int {
 
 // start launches the applier.
 func (r *release) start() {
+	r.started = true
 	ctx, stop := context.WithCancel(context.Background())
 	r.stopLoad = stop
 	if r.filters.Loading() {
@@ -107,10 +118,26 @@ func (r *release) start() {
 func (r *release) close() error {
 	r.calls.close()
 	close(r.groups)
-	<-r.stopped
-	r.stopLoad()
+	if r.started {
+		<-r.stopped
+	}
+	if r.stopLoad != nil {
+		r.stopLoad()
+	}
 	r.background.Wait()
 	return r.index.Close()
+}
+
+// within has the applier run fn between two groups.
+func (r *release) within(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case r.inside <- func() { defer close(done); fn() }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // leave ends a call that Collection.acquire began.
@@ -119,7 +146,11 @@ func (r *release) leave() { r.calls.leave() }
 // revision returns the visible LSN.
 func (r *release) revision() LSN { return LSN(r.visible.Load()) }
 
-// waitVisible waits until every write up to lsn is visible.
+// errReplaced says that another release takes the writes now.
+var errReplaced = errors.New("release was replaced")
+
+// waitVisible waits until every write up to lsn is visible. errReplaced where the release will never have it, since
+// another one was published.
 func (r *release) waitVisible(ctx context.Context, lsn LSN) error {
 	for r.visible.Load() < uint64(lsn) {
 		r.visibleMu.Lock()
@@ -130,6 +161,9 @@ func (r *release) waitVisible(ctx context.Context, lsn LSN) error {
 		}
 		if err := r.failure(); err != nil {
 			return err
+		}
+		if r.replaced.Load() && uint64(lsn) > r.appended.Load() {
+			return errReplaced
 		}
 		select {
 		case <-ch:

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // ScoreRequest names items to score for a query.
@@ -48,22 +47,30 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 	if err != nil {
 		return ScoreResult{}, err
 	}
-	q := newRanked(r, s, &a, &search, &allowance{}, new(SearchInfo))
+	q := newRanked(r, s, &a, &search, new(SearchInfo))
 	result.Unresolved = a.unresolved
-	for i, id := range req.ItemIDs {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return ScoreResult{}, ctx.Err()
-		}
+	var (
+		ps    []pooled
+		slots []uint32
+	)
+	missing := map[string]bool{}
+	for _, id := range a.unresolved {
+		missing[id] = true
+	}
+	for _, id := range req.ItemIDs {
 		slot, ok := r.table.slotOf(id)
-		if !ok {
-			if !slices.Contains(result.Unresolved, id) {
-				result.Unresolved = append(result.Unresolved, id)
-			}
-			continue
+		if ok {
+			ps, slots = append(ps, pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}), append(slots, slot)
+		} else if !missing[id] {
+			missing[id] = true
+			result.Unresolved = append(result.Unresolved, id)
 		}
-		p := pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}
-		q.best(&p)
-		n, err := q.neighbor(&p)
+	}
+	if err := q.score(ctx, ps, slots); err != nil {
+		return ScoreResult{}, err
+	}
+	for i := range ps {
+		n, err := q.neighbor(&ps[i])
 		if err != nil {
 			return ScoreResult{}, err
 		}

@@ -127,14 +127,24 @@ func (o *requestOracle) depth(req *SearchRequest) int {
 }
 
 func (o *requestOracle) atDepth(req *SearchRequest, allowed []oracleItem, vecs [][]float32, weights []float64, each bool, depth int) (oracleAnswer, bool) {
-	// The floor of each probe: the score of the first item beyond the depth.
-	floors := make([]float64, len(vecs))
-	for g := range vecs {
+	// The floor of each list: the score of the first item beyond the depth.
+	lists := 1
+	if each {
+		lists = len(vecs)
+	}
+	floors := make([]float64, lists)
+	for g := range lists {
 		floors[g] = math.Inf(-1)
+		of := func(x oracleItem) float64 {
+			if each {
+				return x.scores[g]
+			}
+			return x.score
+		}
 		list := slices.Clone(allowed)
-		slices.SortFunc(list, func(a, b oracleItem) int { return cmp.Compare(b.scores[g], a.scores[g]) })
+		slices.SortFunc(list, func(a, b oracleItem) int { return cmp.Compare(of(b), of(a)) })
 		if len(list) > depth {
-			floors[g] = list[depth].scores[g]
+			floors[g] = of(list[depth])
 		}
 	}
 	highest := slices.Max(floors)

@@ -1,63 +1,104 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"slices"
 
 	"github.com/segue-ann/segue/hnsw"
 )
 
 // gather fills the pool with the candidates of a depth: the items that may be neighbors and score higher than the first one
 // beyond that depth. With last even ties with that one are taken, as many as were found, because nothing deeper comes.
+//
+// Where probes share the score there is one list of candidates, by the best of them; where each has its own turns, each has
+// its own list.
 func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 	q.pool, q.floors = q.pool[:0], q.floors[:0]
 	q.exhausted, q.belowMin, q.nearNegative = true, false, false
-	for g := range q.probes {
-		first := len(q.pool)
-		// One more than the depth, and what will be dropped.
-		want := depth + 1 + len(q.aim.seeds) + overFetch
-		found, err := q.fetch(ctx, q.probes[g].vec, want)
-		if err != nil {
+	// One more than the depth, and what will be dropped.
+	want := depth + 1 + len(q.aim.seeds) + overFetch
+	lists := 1
+	if q.aim.each {
+		lists = len(q.probes)
+	}
+	for g := range lists {
+		probes := q.probes
+		if q.aim.each {
+			probes = q.probes[g : g+1]
+		}
+		if err := q.fetch(ctx, probes, want); err != nil {
 			return err
 		}
-		q.admit(g, found)
+		first := len(q.pool)
+		q.admit(g)
 		floor := math.Inf(-1)
-		full := len(found) == want
+		full := len(q.found) >= want
 		switch {
 		case full && last:
-			floor = math.Nextafter(q.scoreOf(found[want-1].Distance), math.Inf(-1))
+			floor = math.Nextafter(q.scoreOf(q.found[want-1].Distance), math.Inf(-1))
 		case first+depth < len(q.pool) && !last:
 			floor = q.pool[first+depth].score
 		case full: // so many were stale: what was found last is the bound
-			floor = q.scoreOf(found[want-1].Distance)
+			floor = q.scoreOf(q.found[len(q.found)-1].Distance)
 		}
 		q.exhausted = q.exhausted && math.IsInf(floor, -1)
 		q.floors = append(q.floors, floor)
 	}
-	if len(q.probes) > 1 || len(q.aim.negatives) > 0 {
-		q.compare()
+	if q.aim.each || len(q.aim.negatives) > 0 {
+		if err := q.compare(ctx); err != nil {
+			return err
+		}
 	}
 	q.cut()
 	return nil
 }
 
-// fetch returns the n nearest slots, as the request wants them found.
-func (q *ranked) fetch(ctx context.Context, vec []float32, n int) ([]hnsw.Candidate, error) {
-	ef := max(q.req.Ef, n)
-	if q.req.Ef == 0 {
-		ef = max(DefaultEf(q.req.K), n+n/2)
+// fetch makes found the n nearest slots to any of the probes, as the request wants them found, and more where more were found
+// on the way; ascending by distance and then by slot. With one list of candidates it goes on where it stopped.
+func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
+	if q.aim.each || !q.begun {
+		ef := max(q.req.Ef, n)
+		if q.req.Ef == 0 {
+			ef = max(DefaultEf(q.req.K), n+n/2)
+		}
+		// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
+		// all, in the order of memory.
+		exact := q.req.Exact || scanFactor*ef >= q.r.index.Len()
+		vecs := make([][]float32, len(probes))
+		for i := range probes {
+			vecs[i] = probes[i].vec
+		}
+		if err := q.s.Begin(ctx, hnsw.SearchParams{K: n, Ef: ef, Exact: exact}, vecs...); err != nil {
+			return err
+		}
+		q.begun, q.found, q.stats = true, q.found[:0], hnsw.SearchStats{}
+		q.info.EfUsed = ef
 	}
-	// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
-	// all, in the order of memory.
-	exact := q.req.Exact || scanFactor*ef >= q.r.index.Len()
-	found, stats, err := q.s.Search(ctx, vec, hnsw.SearchParams{K: n, Ef: ef, Allowed: q.allowed.set, Exact: exact})
-	q.info.Distances += stats.Distances
-	q.info.Hops += stats.Hops
-	q.info.Plan, q.info.EfUsed = planOf(stats), ef
-	if q.info.Plan == PlanExact {
-		q.info.EfUsed = 0
+	if n <= len(q.found) {
+		return nil
 	}
-	return found, err
+	more, stats, err := q.s.More(ctx, n-len(q.found))
+	q.info.Distances += stats.Distances - q.stats.Distances
+	q.info.Hops += stats.Hops - q.stats.Hops
+	q.stats = stats
+	q.info.Plan = PlanGraph
+	if stats.Exact {
+		q.info.Plan, q.info.EfUsed = PlanExact, 0
+	}
+	if err != nil {
+		return err
+	}
+	// A wider beam can find what is nearer than what a narrow one gave.
+	sorted := len(q.found) == 0 || len(more) == 0 || more[0].Distance > q.found[len(q.found)-1].Distance
+	q.found = append(q.found, more...)
+	if !sorted {
+		slices.SortFunc(q.found, func(a, b hnsw.Candidate) int {
+			return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Slot, b.Slot))
+		})
+	}
+	return nil
 }
 
 const scanFactor = 8
@@ -67,15 +108,18 @@ func (q *ranked) scoreOf(distance float32) float64 {
 	return q.aim.scale*float64(q.r.score(distance)) + q.aim.offset
 }
 
-// admit appends what was found for probe g, but for seeds and stale slots.
-func (q *ranked) admit(g int, found []hnsw.Candidate) {
-	for _, cand := range found {
+// admit appends what was found to the pool, but for seeds and stale slots. group is the list's, where there are several.
+func (q *ranked) admit(group int) {
+	for _, cand := range q.found {
 		e := q.r.table.entries.at(cand.Slot)
 		id := e.id()
-		if q.isSeed(cand.Slot, id) || !q.allowed.admits(e) || q.r.superseded(id, cand.Slot, found) {
+		if q.isSeed(cand.Slot, id) || q.r.superseded(id, cand.Slot, q.found) {
 			continue
 		}
-		q.pool = append(q.pool, pooled{slot: cand.Slot, id: id, entry: e, distance: cand.Distance, score: q.scoreOf(cand.Distance), group: g})
+		if !q.aim.each {
+			group = int(cand.Query)
+		}
+		q.pool = append(q.pool, pooled{slot: cand.Slot, id: id, entry: e, distance: cand.Distance, score: q.scoreOf(cand.Distance), group: group})
 	}
 }
 
@@ -95,25 +139,64 @@ func (q *ranked) isSeed(slot uint32, id string) bool {
 }
 
 // compare makes the pool a set, scores every candidate for all probes, gives it to the best, and drops what is at least as
-// near to a negative.
-func (q *ranked) compare() {
+// near to a negative. Cost: one distance for every candidate and query vector.
+func (q *ranked) compare(ctx context.Context) error {
 	seen := make(map[uint32]struct{}, len(q.pool))
-	kept := q.pool[:0]
+	set, slots := q.pool[:0], make([]uint32, 0, len(q.pool))
 	for _, p := range q.pool {
 		if _, ok := seen[p.slot]; ok {
 			continue
 		}
 		seen[p.slot] = struct{}{}
-		if q.best(&p) {
-			kept = append(kept, p)
-		} else {
-			q.nearNegative = true
+		set, slots = append(set, p), append(slots, p.slot)
+	}
+	if err := q.score(ctx, set, slots); err != nil {
+		return err
+	}
+	near := make([]float64, len(set)) // score for the nearest negative
+	for i := range near {
+		near[i] = math.Inf(-1)
+	}
+	var distances []float32
+	var err error
+	for n := range q.aim.negatives {
+		if distances, err = q.s.Distances(ctx, q.aim.negatives[n].vec, slots, distances[:0]); err != nil {
+			return err
+		}
+		for i, d := range distances {
+			near[i] = max(near[i], q.scoreOf(d))
 		}
 	}
-	q.pool = kept
+	q.pool = set[:0]
+	for i, p := range set {
+		// What scores too low is dropped by cut, and for that reason.
+		if near[i] >= p.score && !q.below(p.score) {
+			q.nearNegative = true
+			continue
+		}
+		q.pool = append(q.pool, p)
+	}
+	return nil
 }
 
-// best finds the probe that a candidate scores best for; of equals the first. It reports whether no negative is as near.
+// score finds the probe that each of ps, whose slots are given, scores best for; of equals the first.
+func (q *ranked) score(ctx context.Context, ps []pooled, slots []uint32) error {
+	var distances []float32
+	var err error
+	for g := range q.probes {
+		if distances, err = q.s.Distances(ctx, q.probes[g].vec, slots, distances[:0]); err != nil {
+			return err
+		}
+		for i, d := range distances {
+			if s := q.scoreOf(d); g == 0 || s > ps[i].score {
+				ps[i].score, ps[i].distance, ps[i].group = s, d, g
+			}
+		}
+	}
+	return nil
+}
+
+// best is compare for one candidate: it reports whether no negative is as near.
 func (q *ranked) best(p *pooled) bool {
 	p.score = math.Inf(-1)
 	for g := range q.probes {
@@ -123,7 +206,7 @@ func (q *ranked) best(p *pooled) bool {
 		}
 	}
 	if q.below(p.score) {
-		return true // cut drops it, and for that reason
+		return true
 	}
 	for n := range q.aim.negatives {
 		if q.scoreOf(q.s.Distance(q.aim.negatives[n].vec, p.slot)) >= p.score {
@@ -133,10 +216,8 @@ func (q *ranked) best(p *pooled) bool {
 	return true
 }
 
-// cut drops candidates at or below the floor, where there may be others that were not found, and below the minimum score.
-//
-// Where probes share the score, an item that was not found scores at most as high as the highest floor; where each has its
-// own list, at most as high as the floor of each.
+// cut drops candidates at or below the floor of their list, where there may be others that were not found, and below the
+// minimum score.
 func (q *ranked) cut() {
 	highest := math.Inf(-1)
 	for _, f := range q.floors {

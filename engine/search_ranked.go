@@ -28,8 +28,6 @@ type ranked struct {
 	aim  *aim
 	req  *SearchRequest
 	info *SearchInfo
-	// allowed is whose items may be found.
-	allowed *allowance
 
 	probes []probe
 	names  []string // attribute of each limit
@@ -38,12 +36,15 @@ type ranked struct {
 	now    time.Time
 	seed   uint64
 
+	begun bool // a search was begun, whose results so far are found
+	found []hnsw.Candidate
+	stats hnsw.SearchStats // of the search that was begun
 	pool  []pooled
 	cands []rank.Candidate
 	picks []rank.Pick
 	// What was seen while the pool was filled.
 	exhausted, belowMin, nearNegative bool
-	// floors[g]: every item that scores higher for probe g is in the pool; -Inf where all are.
+	// floors[g]: every item of list g that scores higher is in the pool; -Inf where all are.
 	floors []float64
 }
 
@@ -61,9 +62,9 @@ type pooled struct {
 const maxCandidates = 20_000
 
 // searchRanked answers a request that is not plain. It takes values, so that those of a plain search stay on the stack.
-func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, allowed allowance, revision LSN) (SearchResult, error) {
+func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, revision LSN) (SearchResult, error) {
 	result := SearchResult{Info: SearchInfo{Revision: revision}, Unresolved: a.unresolved}
-	q := newRanked(r, s, &a, &req, &allowed, &result.Info)
+	q := newRanked(r, s, &a, &req, &result.Info)
 	search, cancel := q.deadline(ctx)
 	defer cancel()
 	err := q.run(search)
@@ -75,8 +76,8 @@ func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req
 	return result, q.neighbors(&result)
 }
 
-func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed *allowance, info *SearchInfo) *ranked {
-	q := &ranked{r: r, s: s, aim: a, req: req, allowed: allowed, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
+func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, info *SearchInfo) *ranked {
+	q := &ranked{r: r, s: s, aim: a, req: req, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
 	for _, c := range req.Crowding {
 		q.names, q.most = append(q.names, c.Attribute), append(q.most, c.Most)
 	}

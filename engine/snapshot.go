@@ -74,7 +74,7 @@ func (r *release) createSnapshot(ctx context.Context) (SnapshotInfo, error) {
 func (r *release) snapshotIfDue() {
 	tail := r.visible.Load() - r.snapshotLSN.Load()
 	most := r.engine.opts.SnapshotTail
-	if most < 0 || tail < uint64(most) || r.snapshotting.Load() {
+	if most < 0 || tail < uint64(most) || r.snapshotting.Load() || r.building.Load() {
 		return
 	}
 	r.background.Go(func() {
@@ -165,19 +165,14 @@ func (r *release) snapshot(ctx context.Context) (info SnapshotInfo, err error) {
 
 // fixImage has the applier fix the image between two groups: it holds exactly the writes up to lsn.
 func (r *release) fixImage(ctx context.Context) (image *hnsw.Snapshot, lsn LSN, err error) {
-	done := make(chan struct{})
-	fix := func() {
-		defer close(done)
+	waited := r.within(ctx, func() {
 		lsn = r.revision()
 		image, err = r.index.BeginSnapshot()
+	})
+	if waited != nil {
+		return nil, 0, waited
 	}
-	select {
-	case r.inside <- fix:
-		<-done
-		return image, lsn, err
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	}
+	return image, lsn, err
 }
 
 // stream writes every section, then the header: the commit point.
@@ -253,7 +248,11 @@ func (r *release) retire(all []storage.SnapshotInfo) error {
 		return nil // the only snapshot's fallback is the whole log, or the items
 	}
 	// The record at the oldest kept LSN stays, so that the log can be read from there.
-	if err := r.rows.TrimLog(kept[snapshotsKept-1].LSN); err != nil {
+	trim := r.limitTrim
+	if trim == nil {
+		trim = func(below uint64, fn func(uint64) error) error { return fn(below) }
+	}
+	if err := trim(kept[snapshotsKept-1].LSN, r.rows.TrimLog); err != nil {
 		return fmt.Errorf("trim log: %w", err)
 	}
 	return nil

@@ -50,6 +50,13 @@ func (p *problems) id(field, id string, l Limits) {
 	}
 }
 
+// model checks what an embedding model may be called.
+func (p *problems) model(field string, m EmbeddingModel, l Limits) {
+	if len(m.Name) > l.MaxIDBytes || len(m.Version) > l.MaxIDBytes {
+		p.add(ReasonTooLong, field, "must have a name and a version of at most %d bytes", l.MaxIDBytes)
+	}
+}
+
 func (p *problems) attributeName(field, name string, l Limits) {
 	switch {
 	case name == "":

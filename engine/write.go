@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/segue-ann/segue/storage"
 )
@@ -28,6 +29,7 @@ type mutation struct {
 // write is one caller's mutations, committed and applied together.
 type write struct {
 	mutations []mutation
+	model     EmbeddingModel
 	updates   []AttributesUpdate // what the writer makes mutations of; nil for other writes
 	missing   []string           // ids that a delete or an update did not find, in order; set by apply or resolveWrite
 	done      chan error
@@ -57,6 +59,18 @@ const dtypeF32 = 1
 // The items must not change until it returns. Errors: *InvalidError (nothing written), *LimitError,
 // storage's LowSpaceError; after a context error the write may or may not happen.
 func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
+	return c.UpsertWith(ctx, items, WriteOptions{})
+}
+
+// WriteOptions say under which conditions something is written.
+type WriteOptions struct {
+	// Model, where it is declared, must be that of the published release at the moment of the write, or the write fails
+	// with *ModelMismatchError as a whole.
+	Model EmbeddingModel
+}
+
+// UpsertWith is Upsert under conditions.
+func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOptions) (LSN, error) {
 	var p problems
 	p.batch("items", len(items), c.engine.opts.Limits.MaxBatch)
 	if err := p.err(); err != nil {
@@ -87,7 +101,7 @@ func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
 	if err := p.err(); err != nil {
 		return 0, err
 	}
-	w := &write{mutations: muts}
+	w := &write{mutations: muts, model: o.Model}
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
@@ -112,12 +126,17 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (missing []string
 
 // UpsertProfiles writes profiles with the guarantees of Upsert.
 func (c *Collection) UpsertProfiles(ctx context.Context, profiles []Profile) (LSN, error) {
+	return c.UpsertProfilesWith(ctx, profiles, WriteOptions{})
+}
+
+// UpsertProfilesWith is UpsertProfiles under conditions.
+func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile, o WriteOptions) (LSN, error) {
 	var p problems
 	p.batch("profiles", len(profiles), c.engine.opts.Limits.MaxBatch)
 	if err := p.err(); err != nil {
 		return 0, err
 	}
-	w := &write{mutations: make([]mutation, len(profiles))}
+	w := &write{mutations: make([]mutation, len(profiles)), model: o.Model}
 	for i := range profiles {
 		if p.full() {
 			break
@@ -185,8 +204,14 @@ func (c *Collection) writeLoop() {
 		next = nil
 		if w == nil {
 			var open bool
-			if w, open = <-c.writes; !open {
-				return
+			select {
+			case w, open = <-c.writes:
+				if !open {
+					return
+				}
+			case fn := <-c.control:
+				fn()
+				continue
 			}
 		}
 		g := &writeGroup{writes: []*write{w}}
@@ -209,6 +234,7 @@ func (c *Collection) writeLoop() {
 			}
 		}
 		r := c.published.Load()
+		g.dropMismatched(r.model)
 		if r.resolveUpdates(g); len(g.writes) == 0 {
 			continue
 		}
@@ -220,6 +246,17 @@ func (c *Collection) writeLoop() {
 		}
 		r.groups <- g
 	}
+}
+
+// dropMismatched fails the writes that declare another model than the release's.
+func (g *writeGroup) dropMismatched(model EmbeddingModel) {
+	g.writes = slices.DeleteFunc(g.writes, func(w *write) bool {
+		err := model.fits(w.model)
+		if err != nil {
+			w.done <- err
+		}
+		return err != nil
+	})
 }
 
 func (w *write) len() int { return len(w.mutations) + len(w.updates) }
@@ -269,6 +306,9 @@ func (r *release) commit(g *writeGroup) error {
 
 // roomFor refuses a group that the index might not hold: once durable it must be applicable.
 func (r *release) roomFor(g *writeGroup) error {
+	if r.index == nil {
+		return nil // only on disk: see onDisk
+	}
 	n := 0
 	for _, w := range g.writes {
 		for i := range w.mutations {
@@ -277,6 +317,11 @@ func (r *release) roomFor(g *writeGroup) error {
 			}
 		}
 	}
+	return r.hasRoom(n)
+}
+
+// hasRoom refuses n puts that the index might not hold.
+func (r *release) hasRoom(n int) error {
 	// Two groups may be committed but not applied; a replaced item's slot stays taken for a grace period.
 	slack := 3 * max(maxGroupMutations, r.engine.opts.Limits.MaxBatch)
 	limit := r.index.Options().MaxSlots
@@ -297,9 +342,12 @@ func (r *release) put(b *storage.Batch, m *mutation) error {
 	case storage.LogPutProfile:
 		return b.PutProfile(storage.ProfileRow{
 			UserID: m.id, LSN: uint64(m.lsn), DType: m.dtype, Dim: uint32(r.cfg.Dim), Count: uint32(m.count), Vectors: m.row,
+			Attributes: m.attributes,
 		})
 	case storage.LogDeleteProfile:
 		return b.DeleteProfile(m.id, uint64(m.lsn))
+	case storage.LogSkip:
+		return b.Skip(m.id, uint64(m.lsn))
 	}
 	panic(fmt.Sprintf("engine: mutation of kind %d", m.kind))
 }

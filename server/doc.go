@@ -26,5 +26,6 @@
 // A Server is safe for concurrent use. Its goroutines end before Shutdown returns. It does not own the engine: close
 // that after Shutdown.
 //
-// Non-goals: identity and permissions, admission, metrics, TLS (later, each in a package of its own).
+// Who may call is decided in package auth, what is begun in package admission, and counted in package ops; interceptors.go
+// puts them around every call.
 package server

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/server/admission"
 	"github.com/segue-ann/segue/server/auth"
 )
 
@@ -39,6 +40,8 @@ const (
 	reasonNotServing         = "NOT_SERVING"
 	reasonDeadlineExceeded   = "DEADLINE_EXCEEDED"
 	reasonCancelled          = "CANCELLED"
+	reasonRateLimited        = "RATE_LIMITED"
+	reasonOverloaded         = "OVERLOADED"
 	reasonUnauthenticated    = "UNAUTHENTICATED"
 	reasonPermissionDenied   = "PERMISSION_DENIED"
 	reasonDataCorrupted      = "DATA_CORRUPTED"
@@ -130,6 +133,8 @@ func toStatus(err error) *status.Status {
 		lowSpace *engine.LowSpaceError
 		nobody   *auth.UnauthenticatedError
 		denied   *auth.DeniedError
+		limited  *admission.RateLimitedError
+		overload *admission.OverloadedError
 	)
 	switch {
 	case errors.As(err, &bad) && len(bad.Violations) > 0:
@@ -156,6 +161,12 @@ func toStatus(err error) *status.Status {
 		return build(codes.Unauthenticated, nobody.Error(), reasonUnauthenticated, nil)
 	case errors.As(err, &denied):
 		return build(codes.PermissionDenied, denied.Error(), reasonPermissionDenied, map[string]string{"role": denied.Role.String(), "collection": clip(denied.Collection)})
+	case errors.As(err, &limited):
+		return build(codes.ResourceExhausted, limited.Error(), reasonRateLimited, map[string]string{"limit": fmt.Sprint(limited.Rate)},
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(limited.Wait)})
+	case errors.As(err, &overload):
+		return build(codes.Unavailable, overload.Error(), reasonOverloaded, map[string]string{"why": overload.Why},
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})
 	case errors.Is(err, engine.ErrClosed):
 		return build(codes.Unavailable, "the server is stopping", reasonNotServing, nil,
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/admission"
 	"github.com/segue-ann/segue/server/auth"
 )
 
@@ -41,6 +42,8 @@ func TestToStatus(t *testing.T) {
 		{"cancelled", context.Canceled, refusal{codes.Canceled, "CANCELLED", ""}},
 		{"nobody", &auth.UnauthenticatedError{Why: "no credential was sent"}, refusal{codes.Unauthenticated, "UNAUTHENTICATED", ""}},
 		{"denied", &auth.DeniedError{Subject: "x", Role: seguev1.Role_ROLE_READ}, refusal{codes.PermissionDenied, "PERMISSION_DENIED", ""}},
+		{"too often", &admission.RateLimitedError{Subject: "x", Rate: 1}, refusal{codes.ResourceExhausted, "RATE_LIMITED", ""}},
+		{"overloaded", &admission.OverloadedError{Why: "queue"}, refusal{codes.Unavailable, "OVERLOADED", ""}},
 		{"unknown", errors.New("pebble: secret path"), refusal{codes.Internal, "INTERNAL", ""}},
 		{"no violations", &engine.InvalidError{}, refusal{codes.Internal, "INTERNAL", ""}},
 		{"panic", &panicError{value: "secret"}, refusal{codes.Internal, "INTERNAL", ""}},
@@ -124,11 +127,12 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 	for _, r := range []engine.Reason{
 		engine.ReasonRequired, engine.ReasonOutOfRange, engine.ReasonTooLong, engine.ReasonInvalidFormat, engine.ReasonDimensionMismatch,
-		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute, engine.ReasonNotFilterable,
+		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute,
 		reasonUnknownPath, reasonInvalidPageToken,
 		reasonCollectionNotFound, reasonItemNotFound, reasonUserNotFound, reasonCollectionExists, reasonCollectionFull,
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,
 		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted, reasonUnauthenticated, reasonPermissionDenied,
+		reasonRateLimited, reasonOverloaded,
 	} {
 		sent[string(r)] = true
 	}

@@ -37,7 +37,6 @@ type fixture struct {
 	retrieval   seguev1.RetrievalServiceClient
 	items       seguev1.ItemServiceClient
 	profiles    seguev1.ProfileServiceClient
-	exclusions  seguev1.ExclusionServiceClient
 	collections seguev1.CollectionServiceClient
 	admin       seguev1.AdminServiceClient
 
@@ -75,7 +74,6 @@ func open(t *testing.T, dir string, o Options) *fixture {
 	f.retrieval = seguev1.NewRetrievalServiceClient(f.conn)
 	f.items = seguev1.NewItemServiceClient(f.conn)
 	f.profiles = seguev1.NewProfileServiceClient(f.conn)
-	f.exclusions = seguev1.NewExclusionServiceClient(f.conn)
 	f.collections = seguev1.NewCollectionServiceClient(f.conn)
 	f.admin = seguev1.NewAdminServiceClient(f.conn)
 	return f
@@ -221,7 +219,7 @@ func (want refusal) check(t *testing.T, req proto.Message, err error) {
 	if got := kinds["resource"]; got != (st.Code() == codes.NotFound || st.Code() == codes.AlreadyExists) {
 		t.Errorf("ResourceInfo: %v under %v", got, st.Code())
 	}
-	if got := kinds["retry"]; got != (st.Code() == codes.Unavailable) {
+	if got := kinds["retry"]; got != (st.Code() == codes.Unavailable || want.reason == reasonRateLimited) {
 		t.Errorf("RetryInfo: %v under %v", got, st.Code())
 	}
 	if (bad != nil) != (st.Code() == codes.InvalidArgument) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -11,20 +12,64 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/segue-ann/segue/engine"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/admission"
+	"github.com/segue-ann/segue/server/auth"
+	"github.com/segue-ann/segue/server/ops"
 )
 
-// interceptors surround every call. Unary order, outermost first: access, status, recover.
+// interceptors surround every call, in this order, outermost first:
+//
+//	tap      before the message is read: identity, the caller's rate, room in the queue
+//	observe  metrics, access log, slow-query log
+//	status   errors become statuses
+//	admit    permission for the collection, its turn, brown-out
+//	recover  panics of what only reads
 type interceptors struct {
-	log          *slog.Logger
-	readOnly     map[string]bool // full methods whose panics are recovered
-	maxSendBytes int
+	log           *slog.Logger
+	table         *auth.Table
+	authenticator auth.Authenticator
+	admission     *admission.Controller
+	metrics       *ops.Metrics
+	exists        func(collection string) bool
+	limits        engine.Limits
+	slowCall      time.Duration
+	readOnly      map[string]bool // full methods whose panics are recovered
+	maxSendBytes  int
+	plans         map[seguev1.Plan]string
+	completeness  map[seguev1.Completeness]string
 
 	draining <-chan struct{}
 	streams  *sync.WaitGroup
+}
+
+func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *admission.Controller) *interceptors {
+	in := &interceptors{
+		log: o.Logger, table: table, authenticator: o.Authenticator, admission: control, metrics: o.Metrics,
+		exists: func(collection string) bool { _, err := e.Collection(collection); return err == nil }, limits: e.Limits(),
+		slowCall: o.SlowCall, readOnly: readOnlyMethods(), maxSendBytes: o.MaxSendBytes,
+		plans: map[seguev1.Plan]string{}, completeness: map[seguev1.Completeness]string{},
+	}
+	for number, name := range seguev1.Plan_name {
+		in.plans[seguev1.Plan(number)] = strings.ToLower(strings.TrimPrefix(name, "PLAN_"))
+	}
+	for number, name := range seguev1.Completeness_name {
+		in.completeness[seguev1.Completeness(number)] = strings.ToLower(strings.TrimPrefix(name, "COMPLETENESS_"))
+	}
+	return in
+}
+
+func (in *interceptors) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.InTapHandle(in.tap),
+		grpc.ChainUnaryInterceptor(in.observe, in.status, in.admit, in.recover),
+		grpc.StreamInterceptor(in.stream),
+	}
 }
 
 // readOnlyMethods reads from the proto which methods have no side effects. Methods of other packages (health) have
@@ -43,6 +88,25 @@ func readOnlyMethods() map[string]bool {
 	return out
 }
 
+// call is what is known of a call on its way.
+type call struct {
+	rule    *auth.Rule
+	caller  *auth.Identity // nil where the method is public
+	waited  time.Duration
+	reduced bool
+}
+
+type callKey struct{}
+
+// callOf returns the call of a handler's context. The tap put it there.
+func callOf(ctx context.Context) *call {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		panic("server: a call came past the tap")
+	}
+	return c
+}
+
 // failure is what a handler's error becomes: the status for the caller, the cause for the log.
 type failure struct {
 	status *status.Status
@@ -53,11 +117,99 @@ func (f *failure) Error() string              { return f.cause.Error() }
 func (f *failure) Unwrap() error              { return f.cause }
 func (f *failure) GRPCStatus() *status.Status { return f.status }
 
-// access logs every call: failures of the server as errors, refusals at info level, the rest at debug level.
-func (in *interceptors) access(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	start := time.Now()
+// tap runs when the headers of a call have come: who may not call, or cannot be served, costs no message. It runs on
+// the goroutine that reads the connection, and does not wait.
+func (in *interceptors) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	c, err := in.enter(ctx, info)
+	if err != nil {
+		st := toStatus(err)
+		method := info.FullMethodName
+		if in.table.Rule(method) == nil {
+			method = "unknown"
+		}
+		in.metrics.Refused(method, st.Code())
+		in.shed(err)
+		if in.log.Enabled(ctx, slog.LevelDebug) {
+			in.log.LogAttrs(ctx, slog.LevelDebug, "refused", slog.String("method", cut(info.FullMethodName, maxNameBytes)), slog.String("code", st.Code().String()), slog.String("err", err.Error()))
+		}
+		return nil, st.Err()
+	}
+	return context.WithValue(ctx, callKey{}, c), nil
+}
+
+// enter is tap without what it reports.
+func (in *interceptors) enter(ctx context.Context, info *tap.Info) (*call, error) {
+	c := &call{rule: in.table.Rule(info.FullMethodName)}
+	if c.rule == nil {
+		return nil, status.Errorf(codes.Unimplemented, "unknown method %s", cut(info.FullMethodName, maxNameBytes))
+	}
+	if c.rule.Public {
+		return c, nil
+	}
+	credential, err := auth.CredentialOf(ctx, info.Header)
+	if err != nil {
+		return nil, err
+	}
+	if c.caller, err = in.authenticator.Authenticate(credential); err != nil {
+		return nil, err
+	}
+	if err := in.admission.Allow(c.caller.Subject); err != nil {
+		return nil, err
+	}
+	return c, in.admission.Room(c.rule.Priority)
+}
+
+// shed counts an error that says that a call was not begun.
+func (in *interceptors) shed(err error) {
+	var overloaded *admission.OverloadedError
+	switch {
+	case errors.As(err, new(*auth.UnauthenticatedError)):
+		in.metrics.Shed(ops.ShedUnauthenticated)
+	case errors.As(err, new(*auth.DeniedError)):
+		in.metrics.Shed(ops.ShedDenied)
+	case errors.As(err, new(*admission.RateLimitedError)):
+		in.metrics.Shed(ops.ShedRate)
+	case errors.As(err, &overloaded) && overloaded.Why == "priority":
+		in.metrics.Shed(ops.ShedPriority)
+	case errors.As(err, &overloaded):
+		in.metrics.Shed(ops.ShedQueue)
+	case errors.Is(err, context.DeadlineExceeded):
+		in.metrics.Shed(ops.ShedDeadline)
+	}
+}
+
+// collection returns the name of the collection that a request is about, where it exists.
+func (in *interceptors) collection(c *call, req any) string {
+	m, ok := req.(proto.Message)
+	if !ok {
+		return ""
+	}
+	name := ""
+	_ = c.rule.Names(m, func(first string) error { // the error ends the walk
+		name = first
+		return errStop
+	})
+	if !in.exists(name) {
+		return ""
+	}
+	return name
+}
+
+var errStop = errors.New("stop")
+
+// observe counts and logs every call: failures of the server as errors, refusals at info level, the rest at debug level,
+// and what took long at warning level, with what it did.
+func (in *interceptors) observe(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	c, start := callOf(ctx), time.Now()
+	in.metrics.Begin()
 	resp, err := next(ctx, req)
-	code := status.Code(err)
+	took, code, collection := time.Since(start), status.Code(err), in.collection(c, req)
+	in.metrics.End(info.FullMethod, collection, code, took)
+	var search *seguev1.SearchInfo
+	if r, ok := resp.(interface{ GetSearchInfo() *seguev1.SearchInfo }); ok && err == nil {
+		search = r.GetSearchInfo()
+		in.searched(collection, search)
+	}
 	level := slog.LevelInfo
 	switch code {
 	case codes.OK:
@@ -67,13 +219,28 @@ func (in *interceptors) access(ctx context.Context, req any, info *grpc.UnarySer
 	case codes.Unavailable, codes.ResourceExhausted:
 		level = slog.LevelWarn
 	}
+	slow := in.slowCall > 0 && took >= in.slowCall
+	if slow {
+		in.metrics.Slow(info.FullMethod)
+		level = max(level, slog.LevelWarn)
+	}
 	if !in.log.Enabled(ctx, level) {
 		return resp, err
 	}
 	attrs := []slog.Attr{
 		slog.String("method", strings.TrimPrefix(info.FullMethod, "/")),
 		slog.String("code", code.String()),
-		slog.Duration("duration", time.Since(start)),
+		slog.Duration("duration", took),
+	}
+	if c.caller != nil {
+		attrs = append(attrs, slog.String("caller", cut(c.caller.Subject, maxNameBytes)))
+	}
+	if slow {
+		attrs = append(attrs, slog.Bool("slow", true), slog.String("collection", collection), slog.Duration("queue_wait", c.waited))
+		if search != nil {
+			attrs = append(attrs, slog.String("plan", in.plans[search.GetPlan()]), slog.Int("ef_used", int(search.GetEfUsed())),
+				slog.Int64("distance_count", search.GetDistanceCount()), slog.Int64("hop_count", search.GetHopCount()))
+		}
 	}
 	if err != nil {
 		text := err.Error()
@@ -84,6 +251,14 @@ func (in *interceptors) access(ctx context.Context, req any, info *grpc.UnarySer
 	}
 	in.log.LogAttrs(ctx, level, "call", attrs...)
 	return resp, err
+}
+
+// searched counts an answered search.
+func (in *interceptors) searched(collection string, i *seguev1.SearchInfo) {
+	in.metrics.Searched(ops.Search{
+		Collection: collection, Plan: in.plans[i.GetPlan()], Completeness: in.completeness[i.GetCompleteness()],
+		Ef: int(i.GetEfUsed()), Distances: i.GetDistanceCount(), Hops: i.GetHopCount(), Reduced: i.GetEffortReduced(),
+	})
 }
 
 // status sends every error through toStatus, and refuses answers that are too large to send (the library would too,
@@ -101,6 +276,67 @@ func (in *interceptors) status(ctx context.Context, req any, _ *grpc.UnaryServer
 	return resp, nil
 }
 
+// authorize checks one message of a call.
+func (in *interceptors) authorize(c *call, req any) error {
+	m, ok := req.(proto.Message)
+	if !ok {
+		return &auth.DeniedError{Role: c.rule.Role} // not reached: the codec decodes messages only
+	}
+	err := c.rule.Authorize(c.caller, m)
+	if err != nil {
+		in.shed(err)
+	}
+	return err
+}
+
+// admit lets a call run when the caller may and its turn has come.
+func (in *interceptors) admit(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	c := callOf(ctx)
+	if err := in.authorize(c, req); err != nil {
+		return nil, err
+	}
+	permit, err := in.admission.Admit(ctx, c.rule.Priority)
+	if err != nil {
+		in.shed(err)
+		return nil, err
+	}
+	ended := false
+	defer func() { permit.Done(ended && err == nil) }() // also where a panic goes through
+	c.waited = permit.Waited
+	in.metrics.Waited(permit.Waited)
+	if search, ok := req.(*seguev1.NearestNeighborsRequest); ok {
+		c.reduced = reduceEffort(search, in.admission.Effort(), in.limits)
+	}
+	resp, err = next(ctx, req)
+	ended = true
+	if answer, ok := resp.(*seguev1.NearestNeighborsResponse); ok && err == nil && c.reduced {
+		answer.GetSearchInfo().EffortReduced = true
+	}
+	return resp, err
+}
+
+// reduceEffort makes a search ask for a share of its beam width, never less than its neighbors, and reports whether that
+// is less. Searches that are exact or malformed stay as they are.
+func reduceEffort(req *seguev1.NearestNeighborsRequest, effort float64, limits engine.Limits) bool {
+	k, asked := int(req.GetNeighborCount()), int(req.GetSearchEffort().GetEf())
+	if effort >= 1 || k < 1 || k > limits.MaxK || asked < 0 || asked > limits.MaxEf || req.GetSearchEffort().GetExact() {
+		return false
+	}
+	if asked == 0 {
+		if req.GetSearchEffort().GetEffort() != nil {
+			return false
+		}
+		asked = engine.DefaultEf(k)
+	}
+	asked = max(asked, k)
+	reduced := max(k, int(float64(asked)*effort))
+	if reduced >= asked {
+		return false
+	}
+	req.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(reduced)}}
+	return true
+}
+
 // recover turns a panic of a method without side effects into an error. Others end the process: see the package doc.
 func (in *interceptors) recover(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	if !in.readOnly[info.FullMethod] {
@@ -113,30 +349,3 @@ func (in *interceptors) recover(ctx context.Context, req any, info *grpc.UnarySe
 	}()
 	return next(ctx, req)
 }
-
-// stream sends errors of streaming calls through toStatus, and ends the calls when the server drains: they have no end of
-// their own, so a graceful stop would wait for the client's. The handler goes on by itself until it notices that its
-// stream is over; Shutdown waits for it.
-func (in *interceptors) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	ctx, cancel := context.WithCancel(ss.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	in.streams.Go(func() { done <- next(srv, &drainedStream{ss, ctx}) })
-	select {
-	case err := <-done:
-		if err != nil {
-			err = &failure{status: toStatus(err), cause: err}
-		}
-		return err
-	case <-in.draining:
-		return &failure{status: toStatus(engine.ErrClosed), cause: engine.ErrClosed}
-	}
-}
-
-// drainedStream is a stream whose context also ends with the interceptor.
-type drainedStream struct {
-	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // this is how a stream carries its context
-}
-
-func (s *drainedStream) Context() context.Context { return s.ctx }

@@ -12,22 +12,50 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/admission"
+	"github.com/segue-ann/segue/server/auth"
+	"github.com/segue-ann/segue/server/ops"
 )
 
-// call sends one call through the interceptors in the server's order and returns what was logged about it.
-func call(t *testing.T, method string, level slog.Level, handler grpc.UnaryHandler) (resp any, record map[string]any, err error) {
+// through sends one call of an administrator through the interceptors in the server's order and returns what was logged
+// about it.
+func through(t *testing.T, method string, level slog.Level, handler grpc.UnaryHandler) (resp any, record map[string]any, err error) {
 	t.Helper()
+	control, err := admission.New(admission.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
+	table, err := auth.NewTable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b bytes.Buffer
 	in := &interceptors{
-		log:          slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{Level: level})),
+		log:       slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{Level: level})),
+		metrics:   ops.NewMetrics(),
+		admission: control,
+		table:     table, authenticator: auth.Anyone{},
+		exists:       func(string) bool { return false },
+		slowCall:     -1,
 		readOnly:     readOnlyMethods(),
 		maxSendBytes: 1 << 10,
 	}
 	info := &grpc.UnaryServerInfo{FullMethod: method}
-	resp, err = in.access(t.Context(), nil, info, func(ctx context.Context, req any) (any, error) {
+	ctx, err := in.tap(t.Context(), &tap.Info{FullMethodName: method})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var req proto.Message = &seguev1.NearestNeighborsRequest{Collection: "tracks"}
+	if method == writeMethod {
+		req = &seguev1.UpsertItemRequest{Collection: "tracks"}
+	}
+	resp, err = in.observe(ctx, req, info, func(ctx context.Context, req any) (any, error) {
 		return in.status(ctx, req, info, func(ctx context.Context, req any) (any, error) {
 			return in.recover(ctx, req, info, handler)
 		})
@@ -46,7 +74,7 @@ const (
 )
 
 func TestPanicOfAReadFailsTheCall(t *testing.T) {
-	_, record, err := call(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) { panic("broken invariant 17") })
+	_, record, err := through(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) { panic("broken invariant 17") })
 	refusal{codes.Internal, "INTERNAL", ""}.check(t, &seguev1.NearestNeighborsRequest{}, err)
 	if strings.Contains(status.Convert(err).Message(), "17") {
 		t.Error("the panic reaches the caller")
@@ -64,7 +92,7 @@ func TestPanicOfAWriteIsNotRecovered(t *testing.T) {
 			t.Errorf("recovered %v", p)
 		}
 	}()
-	_, _, err := call(t, writeMethod, slog.LevelInfo, func(context.Context, any) (any, error) { panic("half a write") })
+	_, _, err := through(t, writeMethod, slog.LevelInfo, func(context.Context, any) (any, error) { panic("half a write") })
 	t.Errorf("the call returned: %v", err)
 }
 
@@ -101,7 +129,7 @@ func TestAccessLog(t *testing.T) {
 		{"full", &engine.LimitError{Resource: "slots"}, slog.LevelInfo, "WARN", "ResourceExhausted"},
 		{"failure", errors.New("sstable 17 is gone"), slog.LevelInfo, "ERROR", "Internal"},
 	} {
-		_, record, err := call(t, readMethod, c.at, func(context.Context, any) (any, error) {
+		_, record, err := through(t, readMethod, c.at, func(context.Context, any) (any, error) {
 			return &seguev1.NearestNeighborsResponse{}, c.err
 		})
 		if (err == nil) != (c.err == nil) {
@@ -124,7 +152,7 @@ func TestAccessLog(t *testing.T) {
 
 // TestLogOfARefusalIsBounded: callers cannot fill the log with one request.
 func TestLogOfARefusalIsBounded(t *testing.T) {
-	_, record, _ := call(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) {
+	_, record, _ := through(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) {
 		return nil, invalid(engine.ReasonInvalidFormat, "query", "%s", strings.Repeat("x", 1<<20))
 	})
 	if text, _ := record["err"].(string); len(text) > 2*maxMessageBytes {
@@ -133,7 +161,7 @@ func TestLogOfARefusalIsBounded(t *testing.T) {
 }
 
 func TestLargeAnswerIsRefused(t *testing.T) {
-	resp, _, err := call(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) {
+	resp, _, err := through(t, readMethod, slog.LevelInfo, func(context.Context, any) (any, error) {
 		return &seguev1.NearestNeighborsResponse{Neighbors: []*seguev1.Neighbor{{ItemId: strings.Repeat("x", 2<<10)}}}, nil
 	})
 	if resp != nil {

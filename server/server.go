@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -21,7 +23,9 @@ import (
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/admission"
 	"github.com/segue-ann/segue/server/auth"
+	"github.com/segue-ann/segue/server/ops"
 )
 
 // Options configure a Server. The zero value of a field means its documented default.
@@ -37,6 +41,20 @@ type Options struct {
 	MaxHeaderBytes int
 	// MaxStreams bounds the calls in flight on one connection. Default 256.
 	MaxStreams int
+	// MaxConnections bounds the connections of all listeners together; more are closed at once. Default 10,000.
+	MaxConnections int
+	// TLS encrypts every listener; nil is plaintext.
+	TLS *tls.Config
+	// Authenticator says who calls. nil takes everybody for an administrator: only for listeners that nobody else reaches.
+	Authenticator auth.Authenticator
+	// Admission says what is begun and what is shed; see package admission.
+	Admission admission.Options
+	// Metrics count what is served; nil counts for nobody.
+	Metrics *ops.Metrics
+	// Tracing sends spans; nil is off.
+	Tracing *ops.Tracing
+	// SlowCall is the duration from which a call is logged with what it did. Default 250 ms; negative is off.
+	SlowCall time.Duration
 }
 
 const (
@@ -44,6 +62,8 @@ const (
 	defaultMaxSendBytes   = 32 << 20
 	defaultMaxHeaderBytes = 16 << 10
 	defaultMaxStreams     = 256
+	defaultMaxConnections = 10_000
+	defaultSlowCall       = 250 * time.Millisecond
 )
 
 // EnsureDefaults replaces zero values by the defaults.
@@ -51,6 +71,16 @@ func (o *Options) EnsureDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Authenticator == nil {
+		o.Authenticator = auth.Anyone{}
+	}
+	if o.Metrics == nil {
+		o.Metrics = ops.NewMetrics()
+	}
+	if o.SlowCall == 0 {
+		o.SlowCall = defaultSlowCall
+	}
+	o.Admission.EnsureDefaults()
 	for _, f := range []struct {
 		field *int
 		value int
@@ -59,6 +89,7 @@ func (o *Options) EnsureDefaults() {
 		{&o.MaxSendBytes, defaultMaxSendBytes},
 		{&o.MaxHeaderBytes, defaultMaxHeaderBytes},
 		{&o.MaxStreams, defaultMaxStreams},
+		{&o.MaxConnections, defaultMaxConnections},
 	} {
 		if *f.field == 0 {
 			*f.field = f.value
@@ -77,51 +108,78 @@ func (o Options) Validate() error {
 		{"MaxSendBytes", o.MaxSendBytes, 4 << 10, 1 << 30},
 		{"MaxHeaderBytes", o.MaxHeaderBytes, 1 << 10, 1 << 20},
 		{"MaxStreams", o.MaxStreams, 1, 1 << 20},
+		{"MaxConnections", o.MaxConnections, 1, 1 << 20},
 	} {
 		if f.value < f.low || f.value > f.high {
 			errs = append(errs, fmt.Errorf("server: %s must be between %d and %d, is %d", f.name, f.low, f.high, f.value))
 		}
 	}
+	errs = append(errs, o.Admission.Validate())
 	return errors.Join(errs...)
 }
 
 // Server serves one engine over gRPC, with health checks and reflection.
 type Server struct {
-	grpc   *grpc.Server
-	health *health.Server
+	grpc           *grpc.Server
+	health         *health.Server
+	admission      *admission.Controller
+	metrics        *ops.Metrics
+	maxConnections int
+	connections    admission.Connections
 
 	draining  chan struct{} // closed when Shutdown begins
 	drainOnce sync.Once
 	streams   sync.WaitGroup // handlers of streaming methods; see interceptors.stream
 }
 
-// New returns a server of e's collections; it listens nowhere yet. e must stay open until Shutdown has returned.
+// New returns a server of e's collections; it listens nowhere yet. e must stay open until Shutdown has returned, which
+// must be called also where Serve never was.
 func New(e *engine.Engine, o Options) (*Server, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	// A method that does not say who may call it keeps the server from starting.
-	if _, err := auth.NewTable(); err != nil {
+	table, err := auth.NewTable()
+	if err != nil {
 		return nil, err
 	}
-	s := &Server{health: health.NewServer(), draining: make(chan struct{})}
-	in := &interceptors{
-		log:          o.Logger,
-		readOnly:     readOnlyMethods(),
-		maxSendBytes: o.MaxSendBytes,
-		draining:     s.draining,
-		streams:      &s.streams,
+	control, err := admission.New(o.Admission)
+	if err != nil {
+		return nil, err
 	}
-	s.grpc = grpc.NewServer(
+	s := &Server{
+		health: health.NewServer(), admission: control, metrics: o.Metrics, maxConnections: o.MaxConnections,
+		draining: make(chan struct{}),
+	}
+	in := newInterceptors(e, &o, table, control)
+	in.draining, in.streams = s.draining, &s.streams
+	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
+	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger}
+	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
+	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
+	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
+	seguev1.RegisterCollectionServiceServer(s.grpc, &collectionService{b})
+	seguev1.RegisterAdminServiceServer(s.grpc, &adminService{b})
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	for _, d := range services() {
+		s.health.SetServingStatus(string(d.FullName()), healthpb.HealthCheckResponse_SERVING)
+	}
+	o.Metrics.WatchEngine(e)
+	o.Metrics.WatchAdmission(control, &s.connections)
+	return s, nil
+}
+
+// grpcOptions are those that do not depend on what is served.
+func grpcOptions(o *Options) []grpc.ServerOption {
+	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.ChainUnaryInterceptor(in.access, in.status, in.recover),
-		grpc.StreamInterceptor(in.stream),
 		grpc.MaxRecvMsgSize(o.MaxRecvBytes),
 		grpc.MaxSendMsgSize(o.MaxSendBytes),
 		grpc.MaxHeaderListSize(uint32(o.MaxHeaderBytes)),
 		grpc.MaxConcurrentStreams(uint32(o.MaxStreams)),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ConnectionTimeout(10 * time.Second),
 		// Handlers use the engine: Stop must not return, and the engine must not be closed, before they have.
 		grpc.WaitForHandlers(true),
 		// The library's default of 5 minutes disconnects clients with common keepalive settings (too_many_pings).
@@ -135,27 +193,21 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 			Time:                  60 * time.Second,
 			Timeout:               20 * time.Second,
 		}),
-	)
-	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger}
-	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
-	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
-	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
-	seguev1.RegisterExclusionServiceServer(s.grpc, &exclusionService{b})
-	seguev1.RegisterCollectionServiceServer(s.grpc, &collectionService{b})
-	seguev1.RegisterAdminServiceServer(s.grpc, &adminService{b})
-	healthpb.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
-	for _, d := range services() {
-		s.health.SetServingStatus(string(d.FullName()), healthpb.HealthCheckResponse_SERVING)
 	}
-	return s, nil
+	if o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
+	}
+	if h := o.Tracing.Handler(); h != nil {
+		options = append(options, grpc.StatsHandler(h))
+	}
+	return options
 }
 
 // Serve answers calls on lis, which it closes at the end, until Shutdown; then it returns nil. It may be called for
 // several listeners. Whoever calls it sees to it that an unencrypted listener is only reachable by those who may use
 // the server.
 func (s *Server) Serve(lis net.Listener) error {
-	err := s.grpc.Serve(lis)
+	err := s.grpc.Serve(s.connections.Listen(lis, s.maxConnections, func() { s.metrics.Shed(ops.ShedConnections) }))
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
@@ -182,6 +234,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		<-drained
 	}
 	s.streams.Wait()
+	s.admission.Close()
 	return err
 }
 

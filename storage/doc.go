@@ -13,9 +13,10 @@
 // # Vocabulary
 //
 // A collection is a number (its name lives in its catalog row) and a release a built generation of it. Every
-// row belongs to one pair of them. The log of a pair is its mutations in LSN order, dense from 1 (or from where StartLog says); a log record
-// says what happened to which id and holds no vector, since replay reads the newest row. A snapshot is one
-// generation of checksummed slabs with a header; the header is the commit point.
+// row belongs to one pair of them. The log of a pair is its mutations in LSN order, dense from 1 or from where
+// StartLog says; a log record says what happened to which id and holds no vector, since replay reads the newest
+// row. A snapshot is one generation of checksummed slabs with a header; the header is the commit point. An import
+// fills a release past the log.
 //
 // # Keys
 //
@@ -33,7 +34,6 @@
 //	j collection release r n              a row that the import refused
 //	s collection release h generation              snapshot header
 //	s collection release s generation section n fragment    part of a slab
-//	x collection len set item              entry of an exclusion set
 //	w collection release generation    mark: slabs of this generation may exist, its header does not
 //
 // # Invariants

@@ -16,8 +16,9 @@ import (
 
 // ImportChunk is a part of a bulk load: rows, and what is to be known of the load once they are there.
 type ImportChunk struct {
-	// Rows replace rows of the same id; of two with one id the later stands.
-	Rows []ItemRow
+	// Rows and Profiles replace rows of the same id; of two with one id the later stands.
+	Rows     []ItemRow
+	Profiles []ProfileRow
 	// Progress replaces what Collection.ImportProgress returns.
 	Progress []byte
 	// Rejects are appended to those from FirstReject on.
@@ -28,7 +29,7 @@ type ImportChunk struct {
 const importVersion = 1
 
 // Import makes a chunk durable, whole or not at all, past the write-ahead log and the log of the release: rows and
-// bookkeeping are written into files of Pebble's table format, which Pebble adopts in one step. It sorts c.Rows.
+// bookkeeping are written into files of Pebble's table format, which Pebble adopts in one step. It sorts the rows.
 //
 // It is for releases that are being filled: rows that are written through a Batch at the same time may be shadowed
 // by older imported ones. Not safe for concurrent use on one release.
@@ -40,6 +41,13 @@ func (c *Collection) Import(chunk ImportChunk) error {
 			return err
 		}
 		size += itemValueLen(r) + len(r.ID)
+	}
+	for i := range chunk.Profiles {
+		r := &chunk.Profiles[i]
+		if err := checkRow("user id", r.UserID, r.LSN, len(r.Vectors), len(r.Attributes)); err != nil {
+			return err
+		}
+		size += profileValueLen(r) + len(r.UserID)
 	}
 	for _, b := range chunk.Rejects {
 		size += len(b)
@@ -76,30 +84,22 @@ func (f *importFiles) remove(fsys vfs.FS) error {
 	return errors.Join(errs...)
 }
 
-// writeImport writes the rows into one file and the bookkeeping into another: kept apart, neither spans keys of
-// anybody else, so that adopting them never has to wait for a memtable.
+// writeImport writes items, profiles and bookkeeping into a file each: kept apart, none spans keys of anybody else,
+// so that adopting them never has to wait for a memtable.
 func (c *Collection) writeImport(files *importFiles, chunk *ImportChunk) error {
 	slices.SortStableFunc(chunk.Rows, func(a, b ItemRow) int { return strings.Compare(a.ID, b.ID) })
-	if len(chunk.Rows) > 0 {
-		err := c.writeTable(files, func(t *sstable.Writer) error {
-			var value []byte
-			for i := range chunk.Rows {
-				r := &chunk.Rows[i]
-				if i+1 < len(chunk.Rows) && chunk.Rows[i+1].ID == r.ID {
-					continue
-				}
-				key := rowKey(kindItem, c.id, c.release, r.ID)
-				value = append(value[:0], make([]byte, itemValueLen(r))...)
-				encodeItem(key, value, r)
-				if err := t.Set(key, value); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	slices.SortStableFunc(chunk.Profiles, func(a, b ProfileRow) int { return strings.Compare(a.UserID, b.UserID) })
+	err := c.writeRows(files, kindItem, len(chunk.Rows),
+		func(i int) (string, int) { return chunk.Rows[i].ID, itemValueLen(&chunk.Rows[i]) },
+		func(key, value []byte, i int) { encodeItem(key, value, &chunk.Rows[i]) })
+	if err != nil {
+		return err
+	}
+	err = c.writeRows(files, kindProfile, len(chunk.Profiles),
+		func(i int) (string, int) { return chunk.Profiles[i].UserID, profileValueLen(&chunk.Profiles[i]) },
+		func(key, value []byte, i int) { encodeProfile(key, value, &chunk.Profiles[i]) })
+	if err != nil {
+		return err
 	}
 	return c.writeTable(files, func(t *sstable.Writer) error {
 		key := progressKey(c.id, c.release)
@@ -109,6 +109,31 @@ func (c *Collection) writeImport(files *importFiles, chunk *ImportChunk) error {
 		for i, b := range chunk.Rejects {
 			key := rejectKey(c.id, c.release, chunk.FirstReject+uint64(i))
 			if err := t.Set(key, encodeImport(key, b)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// writeRows writes n rows of one kind, which ascend by id, into a file; of rows with the same id only the last.
+func (c *Collection) writeRows(files *importFiles, kind byte, n int, row func(i int) (id string, size int), encode func(key, value []byte, i int)) error {
+	if n == 0 {
+		return nil
+	}
+	return c.writeTable(files, func(t *sstable.Writer) error {
+		var value []byte
+		for i := range n {
+			id, size := row(i)
+			if i+1 < n {
+				if next, _ := row(i + 1); next == id {
+					continue
+				}
+			}
+			key := rowKey(kind, c.id, c.release, id)
+			value = append(value[:0], make([]byte, size)...)
+			encode(key, value, i)
+			if err := t.Set(key, value); err != nil {
 				return err
 			}
 		}

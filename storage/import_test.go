@@ -39,7 +39,7 @@ func TestImportReplaces(t *testing.T) {
 	c := s.Collection(1, 2)
 	row := func(id string, b byte) ItemRow { return ItemRow{ID: id, LSN: 1, Vector: []byte{b}} }
 	if err := errors.Join(
-		c.Import(ImportChunk{Rows: []ItemRow{row("b", 1), row("a", 2), row("b", 3)}, Progress: []byte("1"), Rejects: [][]byte{{0}, {1}}}),
+		c.Import(ImportChunk{Rows: []ItemRow{row("b", 1), row("a", 2), row("b", 3)}, Profiles: []ProfileRow{profile("u", 1), profile("t", 2), profile("u", 3)}, Progress: []byte("1"), Rejects: [][]byte{{0}, {1}}}),
 		c.Import(ImportChunk{Rows: []ItemRow{row("a", 4), row("c", 5)}, Progress: []byte("2"), Rejects: [][]byte{{2}}, FirstReject: 2}),
 		c.Import(ImportChunk{Progress: []byte("3")}),
 	); err != nil {
@@ -56,6 +56,12 @@ func TestImportReplaces(t *testing.T) {
 	if got != "a4 b3 c5 " || string(progress) != "3" || err != nil {
 		t.Errorf("items %s, progress %q, %v", got, progress, err)
 	}
+	if p, err := c.Profile("u"); err != nil || p.LSN != 3 {
+		t.Error(p, err)
+	}
+	if p, err := c.Profile("t"); err != nil || p.LSN != 2 {
+		t.Error(p, err)
+	}
 	for from := range uint64(4) {
 		next := from
 		for b, err := range c.ImportRejects(from) {
@@ -68,7 +74,10 @@ func TestImportReplaces(t *testing.T) {
 			t.Errorf("from %d: ends at %d", from, next)
 		}
 	}
-	for range c.ImportRejects(0) {
+	for _, err := range c.ImportRejects(0) {
+		if err != nil {
+			t.Error(err)
+		}
 		break // an iteration that is left does not hold the store: mustClose would hang
 	}
 }

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	"github.com/segue-ann/segue/client"
@@ -23,25 +27,80 @@ const defaultAddr = "127.0.0.1:7070"
 
 // remote is the server that a command talks to.
 type remote struct {
-	addr     string
-	insecure bool
-	timeout  time.Duration
+	addr      string
+	insecure  bool
+	timeout   time.Duration
+	tls       bool
+	tlsCA     string
+	tlsCert   string
+	tlsKey    string
+	tokenFile string
 }
 
-// flags adds --addr, --insecure and --timeout to c.
+// tokenVariable holds the token where no file is given: a flag would show it to everybody on the machine.
+const tokenVariable = "SEGUE_TOKEN"
+
+// flags adds --addr, --timeout and how the connection is secured to c.
 func (r *remote) flags(c *cobra.Command, timeout time.Duration) {
 	c.Flags().StringVar(&r.addr, "addr", defaultAddr, "server to talk to, HOST:PORT")
 	c.Flags().BoolVar(&r.insecure, "insecure", false, "talk to another machine without TLS")
 	c.Flags().DurationVar(&r.timeout, "timeout", timeout, "give up after this long; 0 never")
+	c.Flags().BoolVar(&r.tls, "tls", false, "talk TLS, trusting the system's authorities")
+	c.Flags().StringVar(&r.tlsCA, "tls-ca", "", "talk TLS, trusting the authorities in `FILE` (PEM)")
+	c.Flags().StringVar(&r.tlsCert, "tls-cert", "", "show the client certificate in `FILE` (PEM)")
+	c.Flags().StringVar(&r.tlsKey, "tls-key", "", "`FILE` of its private key (PEM)")
+	c.Flags().StringVar(&r.tokenFile, "token-file", "", "`FILE` of the token to send (default: the variable "+tokenVariable+")")
 }
 
 func (r *remote) dial() (*client.Client, error) {
-	c, err := client.Dial(r.addr, client.Options{AllowPlaintext: r.insecure, UserAgent: "segue-cli"})
+	o := client.Options{AllowPlaintext: r.insecure, UserAgent: "segue-cli"}
+	var err error
+	if o.Credentials, err = r.credentials(); err != nil {
+		return nil, err
+	}
+	if o.Token, err = r.token(); err != nil {
+		return nil, err
+	}
+	c, err := client.Dial(r.addr, o)
 	var plaintext *client.PlaintextError
 	if errors.As(err, &plaintext) {
-		return nil, usagef("--addr %s is another machine and the connection would not be encrypted: add --insecure to accept that", r.addr)
+		return nil, usagef("--addr %s is another machine and the connection would not be encrypted: add --tls or --tls-ca, or --insecure to accept that", r.addr)
 	}
 	return c, err
+}
+
+// credentials are TLS where any of its flags is given, else nil.
+func (r *remote) credentials() (credentials.TransportCredentials, error) {
+	if !r.tls && r.tlsCA == "" && r.tlsCert == "" && r.tlsKey == "" {
+		return nil, nil //nolint:nilnil // no credentials is what the client takes for plaintext
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if r.tlsCA != "" {
+		pem, err := os.ReadFile(r.tlsCA)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, usagef("--tls-ca %s holds no certificate", r.tlsCA)
+		}
+	}
+	if r.tlsCert != "" || r.tlsKey != "" {
+		pair, err := tls.LoadX509KeyPair(r.tlsCert, r.tlsKey)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+func (r *remote) token() (string, error) {
+	if r.tokenFile == "" {
+		return os.Getenv(tokenVariable), nil
+	}
+	text, err := os.ReadFile(r.tokenFile)
+	return strings.TrimSpace(string(text)), err
 }
 
 // call dials and runs do within the timeout.

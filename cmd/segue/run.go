@@ -121,6 +121,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newSnapshotCommand(env),
 		newCheckCommand(env),
 		newBenchCommand(),
+		newTokenCommand(env),
 		newVersionCommand(env),
 	)
 	return root

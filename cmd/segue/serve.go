@@ -7,18 +7,22 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/segue-ann/segue/engine"
 	"github.com/segue-ann/segue/server"
+	"github.com/segue-ann/segue/server/auth"
+	"github.com/segue-ann/segue/server/ops"
 )
 
 func newServeCommand(env *environment) *cobra.Command {
 	var o serveOptions
-	var level slog.Level
 	c := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Serve a store over gRPC",
@@ -27,12 +31,17 @@ func newServeCommand(env *environment) *cobra.Command {
 			"way have --shutdown-timeout to end. A second signal ends the process at once, which loses nothing that was\n" +
 			"acknowledged.\n\n" +
 			"When the server answers, one line \"listening on HOST:PORT\" goes to stdout; with port 0 it says the real one.\n" +
-			"Logs go to stderr: text on a terminal, else JSON.\n\n" +
-			"There is no TLS and no identity yet: whoever reaches the port may do everything. An address that is not\n" +
-			"loopback therefore needs --insecure.",
+			"Logs go to stderr: text on a terminal, else JSON. /metrics, /healthz, /readyz and, for this machine only, profiles are\n" +
+			"served on --ops-listen.\n\n" +
+			"An address that is not loopback needs TLS (--tls-cert, --tls-key) and a way to tell callers apart: --access-file\n" +
+			"(tokens or client certificates) or --jwt-issuer with its keys; or --insecure, where something in front does both.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.log = newLogger(env, level)
+			if o.data == "" {
+				return usagef("--data is required: the directory of the store")
+			}
+			o.log = newLogger(env, o.level)
+			o.opsOptional = !cmd.Flags().Changed("ops-listen")
 			s, err := startServer(cmd.Context(), o)
 			if err != nil {
 				return err
@@ -44,12 +53,9 @@ func newServeCommand(env *environment) *cobra.Command {
 		},
 	}
 	o.flags(c)
+	o.productionFlags(c)
 	c.Flags().StringVar(&o.data, "data", "", "`DIR` of the store")
 	c.Flags().StringVar(&o.listen, "listen", defaultAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
-	c.Flags().TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	if err := c.MarkFlagRequired("data"); err != nil {
-		panic(err) // the flag was added above
-	}
 	return c
 }
 
@@ -62,19 +68,117 @@ func newLogger(env *environment, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(env.stderr, o))
 }
 
-// serveOptions say what to serve and where.
+// serveOptions say what to serve, where, and to whom.
 type serveOptions struct {
 	data            string
 	listen          string
 	insecure        bool
 	shutdownTimeout time.Duration
+	level           slog.Level
 	log             *slog.Logger
+
+	opsListen string
+	// opsOptional: nobody asked for opsListen, so that a second server on a machine does without where it is taken.
+	opsOptional bool
+	tls         auth.TLSFiles
+	accessFile  string
+	jwt         auth.JWTOptions
+	server      server.Options
 }
 
 // flags adds the flags that serve and demo share.
 func (o *serveOptions) flags(c *cobra.Command) {
-	c.Flags().BoolVar(&o.insecure, "insecure", false, "listen on an address other machines can reach, without TLS")
+	c.Flags().BoolVar(&o.insecure, "insecure", false, "listen on an address other machines can reach, without TLS or identity")
 	c.Flags().DurationVar(&o.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long calls under way may take to end on shutdown")
+}
+
+// productionFlags adds the flags of serve that the demo does without.
+func (o *serveOptions) productionFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	f.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:7071", "`HOST:PORT` of metrics, health and profiles; empty for none")
+	f.DurationVar(&o.server.SlowCall, "slow-call", 250*time.Millisecond, "log calls that take this long, with what they did; negative for none")
+
+	f.StringVar(&o.tls.Certificate, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
+	f.StringVar(&o.tls.Key, "tls-key", "", "`FILE` of its private key, PEM")
+	f.StringVar(&o.tls.ClientAuthorities, "tls-client-ca", "", "`FILE` of authorities, PEM: every client must show a certificate of theirs")
+	f.StringVar(&o.accessFile, "access-file", "", "`FILE` of lines \"NAME GRANTS CREDENTIAL\" (see segue token); read again when it changes")
+	f.StringVar(&o.jwt.Issuer, "jwt-issuer", "", "accept tokens (JWT) of this issuer")
+	f.StringVar(&o.jwt.Audience, "jwt-audience", "", "audience that tokens must be for")
+	f.StringVar(&o.jwt.JWKSFile, "jwt-jwks-file", "", "`FILE` of the keys of tokens, as a JSON Web Key Set")
+	f.StringVar(&o.jwt.JWKSURL, "jwt-jwks-url", "", "`URL` of the same")
+	f.StringVar(&o.jwt.Claim, "jwt-claim", "segue", "claim that holds a caller's grants, such as [\"read:*\"]")
+
+	f.IntVar(&o.server.MaxConnections, "max-connections", 10_000, "connections at a time; more are closed")
+	f.IntVar(&o.server.MaxStreams, "max-streams", 256, "calls at a time on one connection")
+	f.IntVar(&o.server.MaxRecvBytes, "max-recv-bytes", 16<<20, "largest request")
+	f.IntVar(&o.server.MaxSendBytes, "max-send-bytes", 32<<20, "largest answer")
+	f.Float64Var(&o.server.Admission.CallerRate, "caller-rate", 0, "calls a second that one caller may begin; 0 for no limit")
+	f.IntVar(&o.server.Admission.CallerBurst, "caller-burst", 0, "calls that one caller may begin at once; 0 for as many as in a second")
+	f.IntVar(&o.server.Admission.MaxConcurrent, "max-concurrent", 0, "most queries, and most writes, that run at once; 0 for 32 a processor")
+	f.DurationVar(&o.server.Admission.MaxWait, "max-wait", 50*time.Millisecond, "longest wait of a call for its turn")
+	f.Float64Var(&o.server.Admission.EffortFloor, "effort-floor", 0.5, "least share of the asked beam width that searches get under overload; 1 for all of it")
+}
+
+// authenticates says whether callers have to say who they are.
+func (o *serveOptions) authenticates() bool { return o.accessFile != "" || o.jwt.Issuer != "" }
+
+// check refuses what would let anybody in, or nobody.
+func (o *serveOptions) check() error {
+	if (o.tls.Certificate == "") != (o.tls.Key == "") {
+		return usagef("--tls-cert and --tls-key belong together")
+	}
+	if o.tls.ClientAuthorities != "" && o.tls.Certificate == "" {
+		return usagef("--tls-client-ca needs --tls-cert and --tls-key")
+	}
+	if o.jwt.Issuer == "" && (o.jwt.Audience != "" || o.jwt.JWKSFile != "" || o.jwt.JWKSURL != "") {
+		return usagef("--jwt-audience and the keys of tokens need --jwt-issuer")
+	}
+	if o.insecure || isLoopback(o.listen) {
+		return nil
+	}
+	var missing []string
+	if o.tls.Certificate == "" {
+		missing = append(missing, "there is no TLS (--tls-cert, --tls-key)")
+	}
+	if !o.authenticates() {
+		missing = append(missing, "everybody may do everything (--access-file or --jwt-issuer)")
+	}
+	if len(missing) > 0 {
+		return usagef("--listen %s can be reached by other machines, and %s: add --insecure to accept that", o.listen, strings.Join(missing, ", and "))
+	}
+	return nil
+}
+
+// identity prepares TLS and authentication. stop ends what it started.
+func (o *serveOptions) identity(ctx context.Context) (stop func(), err error) {
+	stop = func() {}
+	if o.tls.Certificate != "" {
+		if o.server.TLS, err = auth.NewTLS(o.tls, o.log); err != nil {
+			return stop, err
+		}
+	}
+	var chain auth.Chain
+	if o.accessFile != "" {
+		a, err := auth.OpenAccessFile(o.accessFile, o.log)
+		if err != nil {
+			return stop, err
+		}
+		chain = append(chain, a)
+	}
+	if o.jwt.Issuer != "" {
+		o.jwt.Logger = o.log
+		j, err := auth.NewJWT(ctx, o.jwt)
+		if err != nil {
+			return stop, err
+		}
+		// Before the file: what looks like a signed token is one.
+		chain, stop = append(auth.Chain{j}, chain...), j.Close
+	}
+	if len(chain) > 0 {
+		o.server.Authenticator = chain
+	}
+	return stop, nil
 }
 
 // localServer is an open store and a server of it, in this process.
@@ -84,40 +188,108 @@ type localServer struct {
 	server   *server.Server
 	listener net.Listener
 	served   chan error // Serve's result, once
+	ready    atomic.Pointer[notReadyError]
+
+	// What else runs, ended in reverse order.
+	ops     *ops.Server
+	tracing *ops.Tracing
+	release []func() error
 }
 
-// startServer listens, opens the store and serves it. The port is taken before the store is opened, which
-// may take long, so that a wrong address is known at once.
-func startServer(ctx context.Context, o serveOptions) (*localServer, error) {
-	if !isLoopback(o.listen) {
-		if !o.insecure {
-			return nil, usagef("--listen %s can be reached by other machines, and there is no TLS yet: add --insecure to accept that", o.listen)
-		}
-		o.log.Warn("serving without TLS or identity on an address that other machines can reach", "listen", o.listen)
+// notReadyError says why the server does not answer; no pointer to one is that it does.
+type notReadyError struct{ why string }
+
+func (n *notReadyError) Error() string { return n.why }
+
+func (s *localServer) readiness() error {
+	if n := s.ready.Load(); n != nil {
+		return n
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", o.listen)
+	return nil
+}
+
+// startServer listens, opens the store and serves it. The ports are taken before the store is opened, which
+// may take long, so that a wrong address is known at once, and so that it can be asked whether it is ready.
+func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s := &localServer{served: make(chan error, 1)}
+	s.ready.Store(&notReadyError{"opening the store"})
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.releaseAll())
+		}
+	}()
+	stop, err := o.identity(ctx)
+	s.release = append(s.release, func() error { stop(); return nil })
 	if err != nil {
 		return nil, err
 	}
+	if !isLoopback(o.listen) && (o.server.TLS == nil || !o.authenticates()) {
+		o.log.Warn("serving without TLS or identity on an address that other machines can reach", "listen", o.listen)
+	}
+	var config net.ListenConfig
+	if s.listener, err = config.Listen(ctx, "tcp", o.listen); err != nil {
+		return nil, err
+	}
+	s.release = append(s.release, s.closeListener)
+	o.server.Metrics = ops.NewMetrics()
+	if o.opsListen != "" {
+		lis, err := config.Listen(ctx, "tcp", o.opsListen)
+		switch {
+		case err == nil:
+			s.ops = ops.Serve(lis, ops.Handler(o.server.Metrics, s.readiness), o.log)
+			s.release = append(s.release, s.ops.Close)
+		case o.opsOptional && errors.Is(err, syscall.EADDRINUSE):
+			o.log.Warn("no metrics are served: the port is taken", "ops_listen", o.opsListen)
+		default:
+			return nil, fmt.Errorf("--ops-listen: %w", err)
+		}
+	}
+	if o.server.Tracing, err = ops.NewTracing(ctx); err != nil {
+		return nil, err
+	}
+	s.tracing = o.server.Tracing
 	began := time.Now()
-	e, err := engine.Open(ctx, o.data, engine.Options{Logger: o.log})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.data, err), listener.Close())
+	if s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log}); err != nil {
+		return nil, fmt.Errorf("open %s: %w", o.data, err)
 	}
-	srv, err := server.New(e, server.Options{Logger: o.log})
-	if err != nil {
-		return nil, errors.Join(err, e.Close(), listener.Close())
+	o.server.Logger = o.log
+	if s.server, err = server.New(s.engine, o.server); err != nil {
+		return nil, errors.Join(err, s.engine.Close())
 	}
-	s := &localServer{options: o, engine: e, server: srv, listener: listener, served: make(chan error, 1)}
+	s.options = o
 	items := 0
-	for _, c := range e.Collections() {
+	for _, c := range s.engine.Collections() {
 		items += c.Len()
 	}
-	o.log.Info("serving", "listen", s.addr(), "data", o.data, "collections", len(e.Collections()), "items", items,
-		"opened_in", time.Since(began).Round(time.Millisecond).String())
-	go func() { s.served <- srv.Serve(listener) }()
+	attrs := []any{"listen", s.addr(), "data", o.data, "collections", len(s.engine.Collections()), "items", items,
+		"tls", o.server.TLS != nil, "identity", o.authenticates(), "opened_in", time.Since(began).Round(time.Millisecond).String()}
+	if s.ops != nil {
+		attrs = append(attrs, "ops_listen", s.ops.Addr())
+	}
+	o.log.Info("serving", attrs...)
+	go func() { s.served <- s.server.Serve(s.listener) }()
+	s.ready.Store(nil)
 	return s, nil
+}
+
+// closeListener closes the listener where Serve has not done so.
+func (s *localServer) closeListener() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// releaseAll ends what runs beside the server.
+func (s *localServer) releaseAll() error {
+	var errs []error
+	for _, f := range slices.Backward(s.release) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
 }
 
 // addr is where the server really listens.
@@ -138,16 +310,25 @@ func (s *localServer) wait(ctx context.Context) error {
 // stop ends the server gracefully and closes the store. Calls cut off by the timeout are logged, not an
 // error: their callers know.
 func (s *localServer) stop() error {
+	s.ready.Store(&notReadyError{"stopping"})
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.shutdownTimeout)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil {
 		s.options.log.Warn("calls were cut off", "error", err)
 	}
+	if err := s.tracing.Close(ctx); err != nil {
+		s.options.log.Warn("spans were not sent", "error", err)
+	}
+	var errs []error
 	if err := <-s.served; err != nil {
-		return errors.Join(fmt.Errorf("serve: %w", err), s.engine.Close())
+		errs = append(errs, fmt.Errorf("serve: %w", err))
 	}
 	if err := s.engine.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", s.options.data, err)
+		errs = append(errs, fmt.Errorf("close %s: %w", s.options.data, err))
+	}
+	errs = append(errs, s.releaseAll())
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	s.options.log.Info("stopped")
 	return nil

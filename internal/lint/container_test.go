@@ -127,7 +127,7 @@ func TestContainerImage(t *testing.T) {
 	}
 	for _, arg := range cmd {
 		name, isFlag := strings.CutPrefix(arg, "--")
-		if isFlag && !regexp.MustCompile(`Flags\(\)\.\w+\(&?[\w.]+, "`+name+`"`).Match(verb.Text) {
+		if isFlag && !regexp.MustCompile(`(?:Flags\(\)|\bf)\.\w+\(&?[\w.]+, "`+name+`"`).Match(verb.Text) {
 			t.Errorf("%s defines no flag --%s", verb.Path, name)
 		}
 	}

@@ -32,7 +32,8 @@ const importLaw = `
 
 	# The wire. The server knows the engine, the client knows nothing but the protocol.
 	# Who may call, admission and numbers know calls, not collections' contents.
-	NONE < proto/segue/v1 < server/auth < server;
+	NONE < proto/segue/v1 < server/auth, server/admission < server;
+	engine, server/admission < server/ops < server;
 	proto/segue/v1 < client;
 	engine < server;
 	hnsw, storage, internal/quantize, internal/distance !< server;
@@ -52,8 +53,11 @@ const importLaw = `
 
 	# Dependencies, each confined to where its vocabulary belongs.
 	google.golang.org/grpc/..., google.golang.org/genproto/...
-		only server, client, loadtest, proto/..., cmd/segue;
+		only server, server/auth, server/ops, client, loadtest, proto/..., cmd/segue;
 	google.golang.org/protobuf/...    only server, server/auth, client, loadtest, proto/..., cmd/segue;
+	github.com/golang-jwt/jwt/..., github.com/MicahParks/... only server/auth;
+	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
+	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
 	github.com/cockroachdb/pebble/... only storage;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -126,17 +125,4 @@ func (e *DeniedError) Error() string {
 		what = fmt.Sprintf("collection %q", cut(e.Collection))
 	}
 	return fmt.Sprintf("%q needs the role %s for %s", cut(e.Subject), roleName(e.Role), what)
-}
-
-type identityKey struct{}
-
-// NewContext returns ctx with the caller of a call.
-func NewContext(ctx context.Context, caller *Identity) context.Context {
-	return context.WithValue(ctx, identityKey{}, caller)
-}
-
-// FromContext returns the caller of a call, or nil.
-func FromContext(ctx context.Context) *Identity {
-	caller, _ := ctx.Value(identityKey{}).(*Identity)
-	return caller
 }

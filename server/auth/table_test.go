@@ -231,10 +231,3 @@ func TestParseGrants(t *testing.T) {
 		t.Error("too many grants are taken")
 	}
 }
-
-func TestContext(t *testing.T) {
-	caller := &Identity{Subject: "s"}
-	if FromContext(t.Context()) != nil || FromContext(NewContext(t.Context(), caller)) != caller {
-		t.Error("the caller is not what the context holds")
-	}
-}

@@ -30,7 +30,7 @@ const (
 // of the first. In paths, positions count from 0 (`items[3].id`), `items[3].vector[7]` is number 7 of a vector in
 // whatever encoding, and `items[3].attributes[title]` is the attribute named `title`.
 //
-// NOT_FOUND and ALREADY_EXISTS carry a google.rpc.ResourceInfo, UNAVAILABLE a google.rpc.RetryInfo. A status never
+// NOT_FOUND and ALREADY_EXISTS carry a google.rpc.ResourceInfo, UNAVAILABLE and RATE_LIMITED a google.rpc.RetryInfo. A status never
 // exceeds the 8 KiB of metadata that common clients accept.
 //
 // Some errors come from the gRPC library below and have a code only: a request above the server's size limit
@@ -65,8 +65,6 @@ const (
 	ErrorReason_ERROR_REASON_UNKNOWN_PATH ErrorReason = 11
 	// INVALID_ARGUMENT: a page_token that this method did not hand out for this collection.
 	ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN ErrorReason = 12
-	// INVALID_ARGUMENT: a filter names an attribute that the collection's schema declares not_filterable.
-	ErrorReason_ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE ErrorReason = 13
 	// NOT_FOUND: no collection of that name.
 	ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND ErrorReason = 20
 	// NOT_FOUND: no item of that id.
@@ -83,6 +81,8 @@ const (
 	ErrorReason_ERROR_REASON_RESPONSE_TOO_LARGE ErrorReason = 42
 	// RESOURCE_EXHAUSTED: the volume of the data directory is nearly full; writes are refused, reads go on.
 	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 43
+	// RESOURCE_EXHAUSTED: this caller sends more calls than its rate allows; RetryInfo says when the next is taken.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 44
 	// ABORTED: the same operation is already running on the collection (a snapshot); try again after it.
 	ErrorReason_ERROR_REASON_ALREADY_RUNNING ErrorReason = 50
 	// UNAVAILABLE: the server is starting or stopping; try again, here later or elsewhere now.
@@ -91,6 +91,9 @@ const (
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 52
 	// CANCELLED: the caller went away. A write may or may not have taken effect.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 53
+	// UNAVAILABLE: the server has more work than it can do in time, and shed this call before beginning it; RetryInfo
+	// says when to try again.
+	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 54
 	// DATA_LOSS: stored bytes do not match their checksum. Run `segue check` on the data directory.
 	ErrorReason_ERROR_REASON_DATA_CORRUPTED ErrorReason = 60
 	// INTERNAL: a fault of the server. The server's log has the details.
@@ -118,7 +121,6 @@ var (
 		10: "ERROR_REASON_DUPLICATE_ATTRIBUTE",
 		11: "ERROR_REASON_UNKNOWN_PATH",
 		12: "ERROR_REASON_INVALID_PAGE_TOKEN",
-		13: "ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE",
 		20: "ERROR_REASON_COLLECTION_NOT_FOUND",
 		21: "ERROR_REASON_ITEM_NOT_FOUND",
 		22: "ERROR_REASON_USER_NOT_FOUND",
@@ -127,10 +129,12 @@ var (
 		41: "ERROR_REASON_TOO_MANY_COLLECTIONS",
 		42: "ERROR_REASON_RESPONSE_TOO_LARGE",
 		43: "ERROR_REASON_DISK_FULL",
+		44: "ERROR_REASON_RATE_LIMITED",
 		50: "ERROR_REASON_ALREADY_RUNNING",
 		51: "ERROR_REASON_NOT_SERVING",
 		52: "ERROR_REASON_DEADLINE_EXCEEDED",
 		53: "ERROR_REASON_CANCELLED",
+		54: "ERROR_REASON_OVERLOADED",
 		60: "ERROR_REASON_DATA_CORRUPTED",
 		61: "ERROR_REASON_INTERNAL",
 		70: "ERROR_REASON_UNAUTHENTICATED",
@@ -150,7 +154,6 @@ var (
 		"ERROR_REASON_DUPLICATE_ATTRIBUTE":       10,
 		"ERROR_REASON_UNKNOWN_PATH":              11,
 		"ERROR_REASON_INVALID_PAGE_TOKEN":        12,
-		"ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE":  13,
 		"ERROR_REASON_COLLECTION_NOT_FOUND":      20,
 		"ERROR_REASON_ITEM_NOT_FOUND":            21,
 		"ERROR_REASON_USER_NOT_FOUND":            22,
@@ -159,10 +162,12 @@ var (
 		"ERROR_REASON_TOO_MANY_COLLECTIONS":      41,
 		"ERROR_REASON_RESPONSE_TOO_LARGE":        42,
 		"ERROR_REASON_DISK_FULL":                 43,
+		"ERROR_REASON_RATE_LIMITED":              44,
 		"ERROR_REASON_ALREADY_RUNNING":           50,
 		"ERROR_REASON_NOT_SERVING":               51,
 		"ERROR_REASON_DEADLINE_EXCEEDED":         52,
 		"ERROR_REASON_CANCELLED":                 53,
+		"ERROR_REASON_OVERLOADED":                54,
 		"ERROR_REASON_DATA_CORRUPTED":            60,
 		"ERROR_REASON_INTERNAL":                  61,
 		"ERROR_REASON_UNAUTHENTICATED":           70,
@@ -201,7 +206,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\x92\b\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xa3\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -216,8 +221,7 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	" ERROR_REASON_DUPLICATE_ATTRIBUTE\x10\n" +
 	"\x12\x1d\n" +
 	"\x19ERROR_REASON_UNKNOWN_PATH\x10\v\x12#\n" +
-	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\f\x12)\n" +
-	"%ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE\x10\r\x12%\n" +
+	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\f\x12%\n" +
 	"!ERROR_REASON_COLLECTION_NOT_FOUND\x10\x14\x12\x1f\n" +
 	"\x1bERROR_REASON_ITEM_NOT_FOUND\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_USER_NOT_FOUND\x10\x16\x12*\n" +
@@ -225,11 +229,13 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x1cERROR_REASON_COLLECTION_FULL\x10(\x12%\n" +
 	"!ERROR_REASON_TOO_MANY_COLLECTIONS\x10)\x12#\n" +
 	"\x1fERROR_REASON_RESPONSE_TOO_LARGE\x10*\x12\x1a\n" +
-	"\x16ERROR_REASON_DISK_FULL\x10+\x12 \n" +
+	"\x16ERROR_REASON_DISK_FULL\x10+\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10,\x12 \n" +
 	"\x1cERROR_REASON_ALREADY_RUNNING\x102\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_SERVING\x103\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +
-	"\x16ERROR_REASON_CANCELLED\x105\x12\x1f\n" +
+	"\x16ERROR_REASON_CANCELLED\x105\x12\x1b\n" +
+	"\x17ERROR_REASON_OVERLOADED\x106\x12\x1f\n" +
 	"\x1bERROR_REASON_DATA_CORRUPTED\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10=\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10F\x12\"\n" +

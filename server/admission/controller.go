@@ -1,0 +1,247 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/failsafe-go/failsafe-go/priority"
+
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+// OverloadedError says that a call was shed before it was begun.
+type OverloadedError struct {
+	// Why is one word, for metrics: queue, priority.
+	Why string
+}
+
+func (e *OverloadedError) Error() string {
+	return fmt.Sprintf("the server has more work than it can do in time (%s): try again later", e.Why)
+}
+
+// RateLimitedError says that a caller calls more often than it may.
+type RateLimitedError struct {
+	Subject string
+	Rate    float64
+	Wait    time.Duration // until the next call is taken
+}
+
+func (e *RateLimitedError) Error() string {
+	return fmt.Sprintf("more than %g calls a second: the next is taken in %v", e.Rate, e.Wait.Round(time.Millisecond))
+}
+
+// tick is how often shedding thresholds and the effort are set anew.
+const tick = 100 * time.Millisecond
+
+// Controller admits calls. Make one with New.
+type Controller struct {
+	o       Options
+	queries pool
+	writes  pool
+	callers callers
+	effort  atomic.Uint64 // bits of a float64 in [o.EffortFloor, 1]
+
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+// pool is a limiter, and what happened at it.
+type pool struct {
+	limiter     adaptivelimiter.PriorityLimiter[any]
+	prioritizer priority.Prioritizer
+	service     atomic.Int64 // moving average of the time that calls take, nanoseconds
+	pressed     atomic.Int64 // calls shed, or admitted after a wait that is felt, since the last tick
+}
+
+func (p *pool) init(o *Options) {
+	least := runtime.GOMAXPROCS(0)
+	p.prioritizer = adaptivelimiter.NewPrioritizer()
+	p.limiter = adaptivelimiter.NewBuilder[any]().
+		WithLimits(uint(min(least, o.MaxConcurrent)), uint(o.MaxConcurrent), uint(min(4*least, o.MaxConcurrent))).
+		WithRecentWindow(200*time.Millisecond, 5*time.Second, 50).
+		WithQueueing(2, 8).
+		BuildPrioritized(p.prioritizer)
+}
+
+// New starts a controller; Close ends it.
+func New(o Options) (*Controller, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Controller{o: o, stop: stop, stopped: make(chan struct{})}
+	c.queries.init(&o)
+	c.writes.init(&o)
+	c.callers.init(&o)
+	c.effort.Store(math.Float64bits(1))
+	go c.run(ctx)
+	return c, nil
+}
+
+// Close ends the controller's goroutine. Calls may still be admitted after it, by the last thresholds.
+func (c *Controller) Close() {
+	c.stop()
+	<-c.stopped
+}
+
+func (c *Controller) run(ctx context.Context) {
+	defer close(c.stopped)
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			c.tick()
+		}
+	}
+}
+
+// tick sets what follows from the time since the last tick.
+func (c *Controller) tick() {
+	c.queries.prioritizer.Calibrate()
+	c.writes.prioritizer.Calibrate()
+	c.writes.pressed.Store(0)
+	effort := c.Effort()
+	if c.queries.pressed.Swap(0) > 0 {
+		effort = max(c.o.EffortFloor, effort*0.8)
+	} else {
+		effort = min(1, effort+0.02)
+	}
+	c.effort.Store(math.Float64bits(effort))
+}
+
+// Effort is the share of the asked beam width that a search should get now: 1 in good times, never below the floor.
+func (c *Controller) Effort() float64 { return math.Float64frombits(c.effort.Load()) }
+
+// Stats are the controller's numbers.
+type Stats struct {
+	// Limit is how many calls may run at once, Running how many do, Queued how many wait.
+	QueryLimit, QueriesRunning, QueriesQueued int
+	WriteLimit, WritesRunning, WritesQueued   int
+	Effort                                    float64
+}
+
+// Stats returns the current numbers.
+func (c *Controller) Stats() Stats {
+	q, w := c.queries.limiter, c.writes.limiter
+	return Stats{
+		QueryLimit: q.Limit(), QueriesRunning: q.Inflight(), QueriesQueued: q.Queued(),
+		WriteLimit: w.Limit(), WritesRunning: w.Inflight(), WritesQueued: w.Queued(),
+		Effort: c.Effort(),
+	}
+}
+
+// pool returns which limiter a priority goes to, and its rank there. nil: none.
+func (c *Controller) pool(p seguev1.Priority) (*pool, priority.Priority) {
+	switch p {
+	case seguev1.Priority_PRIORITY_QUERY:
+		return &c.queries, priority.VeryHigh
+	case seguev1.Priority_PRIORITY_BATCH_QUERY:
+		return &c.queries, priority.Low
+	case seguev1.Priority_PRIORITY_WRITE:
+		return &c.writes, priority.VeryHigh
+	case seguev1.Priority_PRIORITY_IMPORT:
+		return &c.writes, priority.Low
+	case seguev1.Priority_PRIORITY_UNSPECIFIED, seguev1.Priority_PRIORITY_OPERATOR:
+	}
+	return nil, 0
+}
+
+// yields says whether a write has to give way to queries.
+func (c *Controller) yields(p seguev1.Priority) bool {
+	if c.o.EffortFloor == 1 {
+		return false
+	}
+	switch p {
+	case seguev1.Priority_PRIORITY_IMPORT:
+		return c.Effort() < 0.9
+	case seguev1.Priority_PRIORITY_WRITE:
+		return c.Effort() <= c.o.EffortFloor
+	case seguev1.Priority_PRIORITY_UNSPECIFIED, seguev1.Priority_PRIORITY_OPERATOR,
+		seguev1.Priority_PRIORITY_QUERY, seguev1.Priority_PRIORITY_BATCH_QUERY:
+	}
+	return false
+}
+
+// Room says whether Admit could admit a call now, before its message is read: nil, or *OverloadedError. Cheap.
+func (c *Controller) Room(p seguev1.Priority) error {
+	pool, rank := c.pool(p)
+	switch {
+	case pool == nil:
+		return nil
+	case c.yields(p):
+		return &OverloadedError{Why: "priority"}
+	case !pool.limiter.CanAcquirePermitWithPriority(context.Background(), rank):
+		pool.pressed.Add(1)
+		return &OverloadedError{Why: "queue"}
+	}
+	return nil
+}
+
+// Permit is the right to run one call; Done must be called once. The zero Permit is one that nothing counts.
+type Permit struct {
+	pool   *pool
+	permit adaptivelimiter.Permit
+	began  time.Time
+	// Waited is how long the call waited for its turn.
+	Waited time.Duration
+}
+
+// Done gives the permit back. ok says that the call ran to its end, so that the time it took means something.
+func (p Permit) Done(ok bool) {
+	if p.pool == nil {
+		return
+	}
+	if !ok {
+		p.permit.Drop()
+		return
+	}
+	took := int64(time.Since(p.began))
+	old := p.pool.service.Load()
+	p.pool.service.CompareAndSwap(old, old+(took-old)/16) // one that is lost does no harm
+	p.permit.Record()
+}
+
+// Admit waits for the turn of a call. It waits no longer than Options.MaxWait, and not at all for a call that would then
+// miss its deadline. Errors: *OverloadedError, and those of ctx.
+func (c *Controller) Admit(ctx context.Context, p seguev1.Priority) (Permit, error) {
+	pool, rank := c.pool(p)
+	if pool == nil {
+		return Permit{}, nil
+	}
+	if c.yields(p) {
+		return Permit{}, &OverloadedError{Why: "priority"}
+	}
+	began, wait := time.Now(), c.o.MaxWait
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(began) - time.Duration(pool.service.Load())
+		if left <= 0 {
+			pool.pressed.Add(1)
+			return Permit{}, context.DeadlineExceeded
+		}
+		wait = min(wait, left)
+	}
+	permit, err := pool.limiter.AcquirePermitWithMaxWait(rank.AddTo(ctx), wait)
+	if err != nil {
+		pool.pressed.Add(1)
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return Permit{}, err
+		}
+		return Permit{}, &OverloadedError{Why: "queue"}
+	}
+	now := time.Now()
+	waited := now.Sub(began)
+	if waited > c.o.MaxWait/4 {
+		pool.pressed.Add(1)
+	}
+	return Permit{pool: pool, permit: permit, began: now, Waited: waited}, nil
+}

@@ -1,0 +1,37 @@
+// Package admission decides which calls are begun, so that a server with more work than it can do goes on doing as
+// much as it can, in time, for the callers that matter most.
+//
+// # Order
+//
+// A call passes these gates in turn, cheapest first, and what refuses it is named in the error:
+//
+//	connection cap         Connections  those beyond the cap are closed at once
+//	identity               server/auth
+//	per-caller rate        Allow        *RateLimitedError, with the time to wait
+//	room                   Room         *OverloadedError before the message is read, where the queue is full
+//	deadline               Admit        context.DeadlineExceeded: what cannot be done in time is not begun
+//	adaptive concurrency   Admit        *OverloadedError after waiting in vain
+//
+// # Priorities
+//
+// From segue.v1.Priority. OPERATOR calls pass by the limiter: they are rare, and some end an overload. QUERY and BATCH_QUERY
+// share one limiter, WRITE and IMPORT another, because the latter wait for the disk and the former compute; in each, the
+// limiter sheds the lower priority first. Across the two: imports are refused while queries are served with reduced
+// effort, and writes once effort is at its floor.
+//
+// # Brown-out
+//
+// Effort is the share of the asked beam width that searches get: 1 in good times. While queries queue or are shed it
+// falls by a fifth each tick down to the floor, and climbs back slowly. Less accurate answers for all come before no
+// answers for some; the answer says that it was searched with less.
+//
+// # Limiter
+//
+// failsafe-go's adaptive limiter (a descendant of TCP Vegas and Netflix's concurrency-limits: it compares recent with
+// long-term latencies, and correlates concurrency with throughput) finds how many calls at once the machine does best.
+// It is wrapped here because it is younger than 1.0.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. Close ends the one goroutine.
+package admission

@@ -1,0 +1,134 @@
+package ops
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/server/admission"
+)
+
+// WatchAdmission adds the numbers of an admission controller and of its connections.
+func (m *Metrics) WatchAdmission(c *admission.Controller, connections *admission.Connections) {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	gauge("segue_connections_open", "Connections of the API.", nil, func() float64 { return float64(connections.Open()) })
+	gauge("segue_admission_effort", "Share of the asked beam width that searches get: 1 in good times.", nil, func() float64 { return c.Effort() })
+	for class, read := range map[string]func(admission.Stats) (limit, running, queued int){
+		"query": func(s admission.Stats) (int, int, int) { return s.QueryLimit, s.QueriesRunning, s.QueriesQueued },
+		"write": func(s admission.Stats) (int, int, int) { return s.WriteLimit, s.WritesRunning, s.WritesQueued },
+	} {
+		labels := prometheus.Labels{"class": class}
+		gauge("segue_admission_limit", "Calls that may run at once.", labels, func() float64 { n, _, _ := read(c.Stats()); return float64(n) })
+		gauge("segue_admission_running", "Calls that run.", labels, func() float64 { _, n, _ := read(c.Stats()); return float64(n) })
+		gauge("segue_admission_queued", "Calls that wait for their turn.", labels, func() float64 { _, _, n := read(c.Stats()); return float64(n) })
+	}
+}
+
+// WatchEngine adds the numbers of an engine's collections and of its store.
+func (m *Metrics) WatchEngine(e *engine.Engine) {
+	m.registry.MustRegister(&engineState{engine: e, now: time.Now, known: map[string]remembered{}})
+}
+
+// statisticsAge is how long a collection's statistics are remembered: reading them makes its writers wait a moment.
+const statisticsAge = 30 * time.Second
+
+// engineState reads an engine when it is asked.
+type engineState struct {
+	engine *engine.Engine
+	now    func() time.Time
+
+	mu    sync.Mutex // guards known
+	known map[string]remembered
+}
+
+type remembered struct {
+	statistics engine.Statistics
+	at         time.Time
+}
+
+// stat is one number with its description.
+type stat[T any] struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(T) float64
+}
+
+func gaugeOf[T any](name, help string, read func(T) float64, labels ...string) stat[T] {
+	return stat[T]{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue, read}
+}
+
+func counterOf[T any](name, help string, read func(T) float64) stat[T] {
+	return stat[T]{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, read}
+}
+
+// collectionStats are the fields of segue.v1.IndexStatistics.
+var collectionStats = []stat[engine.Statistics]{
+	gaugeOf("segue_collection_item_count", "Live items.", func(s engine.Statistics) float64 { return float64(s.Items) }, "collection"),
+	gaugeOf("segue_collection_slot_count", "Slots of the index ever used: live and retired.", func(s engine.Statistics) float64 { return float64(s.Slots) }, "collection"),
+	gaugeOf("segue_collection_retired_slot_count", "Slots of deleted or replaced items that wait to be reused.", func(s engine.Statistics) float64 { return float64(s.RetiredSlots) }, "collection"),
+	gaugeOf("segue_collection_mean_degree", "Mean number of links of a node on level 0.", func(s engine.Statistics) float64 { return s.MeanDegree }, "collection"),
+	gaugeOf("segue_collection_index_bytes", "Memory of vectors, links, ids and attributes.", func(s engine.Statistics) float64 { return float64(s.IndexBytes) }, "collection"),
+	gaugeOf("segue_collection_revision", "The newest revision that reads see.", func(s engine.Statistics) float64 { return float64(s.Revision) }, "collection"),
+	gaugeOf("segue_collection_snapshot_revision", "Revision of the newest snapshot.", func(s engine.Statistics) float64 { return float64(s.SnapshotRevision) }, "collection"),
+	gaugeOf("segue_collection_log_tail_count", "Writes after the newest snapshot, which a restart replays.", func(s engine.Statistics) float64 { return float64(s.LogTail) }, "collection"),
+}
+
+var storeStats = []stat[engine.StoreMetrics]{
+	gaugeOf("segue_store_disk_bytes", "Size of all files of the store.", func(m engine.StoreMetrics) float64 { return float64(m.DiskBytes) }),
+	gaugeOf("segue_store_disk_available_bytes", "What the volume has left.", func(m engine.StoreMetrics) float64 { return float64(m.DiskAvailBytes) }),
+	gaugeOf("segue_store_wal_bytes", "Size of the live write-ahead logs.", func(m engine.StoreMetrics) float64 { return float64(m.WALBytes) }),
+	gaugeOf("segue_store_memtable_bytes", "Size of the memtables.", func(m engine.StoreMetrics) float64 { return float64(m.MemTableBytes) }),
+	gaugeOf("segue_store_cache_bytes", "Block cache in use.", func(m engine.StoreMetrics) float64 { return float64(m.CacheBytes) }),
+	gaugeOf("segue_store_read_amplification", "Places that a point read may have to look into.", func(m engine.StoreMetrics) float64 { return float64(m.ReadAmp) }),
+	counterOf("segue_store_flushes_total", "Finished flushes.", func(m engine.StoreMetrics) float64 { return float64(m.Flushes) }),
+	counterOf("segue_store_compactions_total", "Finished compactions.", func(m engine.StoreMetrics) float64 { return float64(m.Compactions) }),
+	counterOf("segue_store_write_stalls_total", "Times that writes waited for flushes or compactions.", func(m engine.StoreMetrics) float64 { return float64(m.WriteStalls) }),
+	counterOf("segue_store_corruptions_total", "Reads that met a damaged block.", func(m engine.StoreMetrics) float64 { return float64(m.Corruptions) }),
+	counterOf("segue_store_background_errors_total", "Failed flushes and compactions.", func(m engine.StoreMetrics) float64 { return float64(m.BackgroundErrors) }),
+	counterOf("segue_store_slow_disk_total", "Writes and syncs that took above 5 s.", func(m engine.StoreMetrics) float64 { return float64(m.SlowDisk) }),
+	counterOf("segue_store_low_space_refusals_total", "Writes refused because the volume is nearly full.", func(m engine.StoreMetrics) float64 { return float64(m.LowSpaceRefusals) }),
+}
+
+// Describe implements prometheus.Collector.
+func (s *engineState) Describe(out chan<- *prometheus.Desc) {
+	for _, stat := range collectionStats {
+		out <- stat.desc
+	}
+	for _, stat := range storeStats {
+		out <- stat.desc
+	}
+}
+
+// Collect implements prometheus.Collector. A collection that is deleted meanwhile is left out.
+func (s *engineState) Collect(out chan<- prometheus.Metric) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, known := s.now(), map[string]remembered{}
+	for _, c := range s.engine.Collections() {
+		name := c.Config().Name
+		r, ok := s.known[name]
+		if !ok || now.Sub(r.at) >= statisticsAge {
+			statistics, err := c.Statistics(context.Background())
+			if err != nil {
+				continue
+			}
+			r = remembered{statistics, now}
+		}
+		known[name] = r
+		// These are loads, and always fresh.
+		r.statistics.Items, r.statistics.Revision = c.Len(), c.Revision()
+		for _, stat := range collectionStats {
+			out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(r.statistics), name)
+		}
+	}
+	s.known = known
+	store := s.engine.StoreMetrics()
+	for _, stat := range storeStats {
+		out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(store))
+	}
+}
