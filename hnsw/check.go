@@ -210,7 +210,7 @@ func (k *checker) vector(v uint32) {
 	}
 	if c := x.codes.Load(); c != nil {
 		want := make([]uint8, c.stride)
-		c.codec.Encode(want, row[:x.o.Dim])
+		c.encode(want, row[:x.o.Dim])
 		if got := c.row(v); !bytes.Equal(got, want) {
 			k.fault(RuleCodes, v, 0, "codes %v, want %v", got, want)
 		}

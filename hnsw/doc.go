@@ -21,7 +21,7 @@
 //	upper     row x M uint32           slot has one row a level, at upperAt[slot]+level-1
 //	parents   slot uint32              parent in the tree of links, or the state of the slot
 //	live      slot bit
-//	codes     slot x 7-bit codes, Dim rounded up to 64 bytes; only while walks read them (codes.go)
+//	codes     slot x 7-bit codes, Dim rounded up to 64 bytes, or nibbles in half of that; only while walks read them (codes.go)
 //
 // # Invariants
 //

@@ -48,3 +48,16 @@ func WalkOnVectors(x *Index) {
 
 // Force makes filtered searches take a plan; 0: what the costs say.
 func Force(x *Index, plan Plan) { x.forced = plan }
+
+// WalksOnNibbles reports whether walks read nibbles.
+func WalksOnNibbles(x *Index) bool {
+	c := x.codes.Load()
+	return c != nil && c.nibbles
+}
+
+// HeaderV1 returns header, of an image whose codes have 7 bits or are none, as version 1 had it.
+func HeaderV1(header []byte) []byte {
+	b := append([]byte(nil), header[:headerSizeV1]...)
+	b[8] = 1
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}

@@ -11,14 +11,15 @@ import (
 
 // The image of an index is a header and five sections of slabs. All integers are little-endian.
 //
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+--------+
-//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | fitted | entry | lo | step | crc32c |
-//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   |   4    |   8   | 4  |  4   |   4    |
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+--------+
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+--------+
+//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | fitted | entry | lo | step | bits | crc32c |
+//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   |   4    |   8   | 4  |  4   |  4   |   4    |
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+--------+
 //
 // slots is the number of slots, upper the number of upper rows, live the number of live slots. entry is level<<32 | slot, or
 // all ones in an empty index. lo and step are the codec of the codes that walks read, as float32, fitted the number of live
-// vectors when it was fitted; all zero where there is none. The codes follow from the vectors. The checksum is of the bytes before it.
+// vectors when it was fitted, and bits what a code has: 7, or 4 for nibbles; all zero where there is none. The codes follow
+// from the vectors. The checksum is of the bytes before it. Version 1 has no bits: codes have 7.
 //
 //	vectors   a row a slot: Dim float32 (stored form: normalised under COSINE); zeros where the slot is not live
 //	links0    a row a slot: 2M uint32, neighbours and then 0xFFFFFFFF to the end; none where the slot is not live
@@ -30,8 +31,9 @@ import (
 // size and one at least; the last one is shorter.
 const (
 	imageMagic   = "SegueANN"
-	imageVersion = 1
-	headerSize   = 68
+	imageVersion = 2
+	headerSize   = 72
+	headerSizeV1 = 68
 
 	vectorSlabBytes = 512 << 10
 	linkSlabBytes   = 256 << 10
@@ -81,6 +83,7 @@ type image struct {
 	slots, upper, live     uint32
 	entry                  uint64
 	codec                  quantize.U7 // the zero value: none
+	nibbles                bool        // codes have 4 bits
 	fitted                 uint32
 }
 
@@ -102,6 +105,14 @@ func (g *image) appendHeader(dst []byte) []byte {
 	dst = le.AppendUint64(dst, g.entry)
 	dst = le.AppendUint32(dst, math.Float32bits(g.codec.Lo))
 	dst = le.AppendUint32(dst, math.Float32bits(g.codec.Step))
+	bits := uint32(0)
+	switch {
+	case g.nibbles:
+		bits = 4
+	case g.codec.Step != 0:
+		bits = 7
+	}
+	dst = le.AppendUint32(dst, bits)
 	return le.AppendUint32(dst, crc32.Checksum(dst[start:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
@@ -114,11 +125,17 @@ func parseHeader(b []byte) (image, error) {
 	switch {
 	case len(b) < len(imageMagic)+4 || string(b[:len(imageMagic)]) != imageMagic:
 		return bad("no header")
-	case le.Uint32(b[8:]) != imageVersion:
-		return bad("version %d, this program reads %d", le.Uint32(b[8:]), imageVersion)
-	case len(b) != headerSize+4:
-		return bad("a header of %d bytes, not %d", len(b), headerSize+4)
-	case crc32.Checksum(b[:headerSize], crc32.MakeTable(crc32.Castagnoli)) != le.Uint32(b[headerSize:]):
+	case le.Uint32(b[8:]) != imageVersion && le.Uint32(b[8:]) != 1:
+		return bad("version %d, this program reads 1 to %d", le.Uint32(b[8:]), imageVersion)
+	}
+	size := headerSize
+	if le.Uint32(b[8:]) == 1 {
+		size = headerSizeV1
+	}
+	switch {
+	case len(b) != size+4:
+		return bad("a header of %d bytes, not %d", len(b), size+4)
+	case crc32.Checksum(b[:size], crc32.MakeTable(crc32.Castagnoli)) != le.Uint32(b[size:]):
 		return bad("the checksum of the header does not match")
 	}
 	dim, metric, m, ef := le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[24:])
@@ -137,6 +154,13 @@ func parseHeader(b []byte) (image, error) {
 		g.codec, g.fitted = quantize.U7{Dim: g.dim, Lo: lo, Step: step}, le.Uint32(b[48:])
 		if err := g.codec.Validate(); err != nil {
 			return bad("%v", err)
+		}
+		if size == headerSize {
+			bits := le.Uint32(b[68:])
+			if bits != 4 && bits != 7 {
+				return bad("codes of %d bits", bits)
+			}
+			g.nibbles = bits == 4
 		}
 	}
 	slot, level := unpackEntryPoint(g.entry)

@@ -50,26 +50,21 @@ func (t *queries) bindWalk(c *codes) {
 	if t.codes = c; c == nil {
 		return
 	}
-	dim, dot := c.codec.Dim, t.metric == InnerProduct
-	if n := t.n * c.stride; dot && len(t.signed) < n {
-		t.signed = make([]int8, n)
-	} else if !dot && len(t.unsigned) < n {
-		t.unsigned = make([]uint8, n)
+	n, signed := c.queryBytes(), c.signedQueries(t.metric)
+	if signed && len(t.signed) < t.n*n {
+		t.signed = make([]int8, t.n*n)
+	} else if !signed && len(t.unsigned) < t.n*n {
+		t.unsigned = make([]uint8, t.n*n)
 	}
 	for i := range (t.n + 3) / 4 * 4 {
 		q := min(i, t.n-1)
-		from, to := q*c.stride, (q+1)*c.stride
-		if dot {
+		from, to := q*n, (q+1)*n
+		if vec := t.vec(q)[:c.codec.Dim]; signed {
 			t.s8[i/4][i%4] = t.signed[from:to:to]
-			b := c.codec.BindDot(t.signed[from:to:to], t.vec(q)[:dim])
-			t.base[q], t.scale[q] = -float64(b.Base), -float64(b.Scale)
-			continue
-		}
-		t.u7[i/4][i%4] = t.unsigned[from:to:to]
-		b := c.codec.BindL2(t.unsigned[from:to:to], t.vec(q)[:dim])
-		t.base[q], t.scale[q] = 0, float64(b.Scale)
-		if t.metric == Cosine {
-			t.scale[q] /= 2 // |x-y|^2 = 2(1-cos) for unit vectors
+			t.base[q], t.scale[q] = c.bindSigned(t.signed[from:to:to], t.metric, vec)
+		} else {
+			t.u7[i/4][i%4] = t.unsigned[from:to:to]
+			t.base[q], t.scale[q] = c.bindCodes(t.unsigned[from:to:to], t.metric, vec)
 		}
 	}
 }
@@ -87,7 +82,11 @@ func (t *queries) walkKeys(slots, keys []uint32) {
 		most := min(4, t.n-first)
 		if t.metric == InnerProduct {
 			out := t.outS8[:len(slots)]
-			distance.DotU7S8Quad(&t.s8[four], c.rows, c.stride, slots, out)
+			if c.nibbles {
+				distance.DotU4S8Quad(&t.s8[four], c.rows, c.stride, slots, out)
+			} else {
+				distance.DotU7S8Quad(&t.s8[four], c.rows, c.stride, slots, out)
+			}
 			for i := range out {
 				for j, v := range out[i][:most] {
 					t.offer(keys, i, first+j, distanceKey(float32(t.base[first+j]+t.scale[first+j]*float64(v))))
@@ -96,7 +95,11 @@ func (t *queries) walkKeys(slots, keys []uint32) {
 			continue
 		}
 		out := t.outU7[:len(slots)]
-		distance.L2U7Quad(&t.u7[four], c.rows, c.stride, slots, out)
+		if c.nibbles {
+			distance.L2U4Quad(&t.s8[four], c.rows, c.stride, slots, out)
+		} else {
+			distance.L2U7Quad(&t.u7[four], c.rows, c.stride, slots, out)
+		}
 		for i := range out {
 			for j, v := range out[i][:most] {
 				t.offer(keys, i, first+j, distanceKey(float32(t.scale[first+j]*float64(v))))

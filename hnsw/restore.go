@@ -221,7 +221,7 @@ func (r *Restorer) Finish() (*Index, error) {
 	}
 	x := r.x
 	if r.image.codec.Step != 0 {
-		c, ok := x.encodeAll(r.image.codec)
+		c, ok := x.encodeAll(newCodes(r.image.codec, r.image.nibbles))
 		if !ok {
 			return nil, ErrReservation
 		}

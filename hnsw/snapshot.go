@@ -55,7 +55,7 @@ func (x *Index) BeginSnapshot() (*Snapshot, error) {
 		},
 	}
 	if c := x.codes.Load(); c != nil {
-		s.image.codec, s.image.fitted = c.codec, uint32(x.fit.live)
+		s.image.codec, s.image.nibbles, s.image.fitted = c.codec, c.nibbles, uint32(x.fit.live)
 	}
 	s.live = append(s.live, x.live[:(s.image.slots+63)/64]...)
 	for id := range sectionCount {

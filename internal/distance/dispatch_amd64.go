@@ -100,3 +100,23 @@ func kernelDotU7S8Quad(t tier, queries *[4][]int8, rows []uint8, stride int, slo
 	}
 	return dotU7S8QuadGeneric(queries, rows, stride, slots, out)
 }
+
+func kernelL2U4(t tier, query []int8, rows []uint8, stride int, slots []uint32, out []uint32, ahead int) int {
+	switch t {
+	case tierAVX512:
+		return l2U4AVX512(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	case tierAVX2:
+		return l2U4AVX2(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	}
+	return l2U4Generic(query, rows, stride, slots, out)
+}
+
+func kernelDotU4S8(t tier, query []int8, rows []uint8, stride int, slots []uint32, out []int32, ahead int) int {
+	switch t {
+	case tierAVX512:
+		return dotU4S8AVX512(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	case tierAVX2:
+		return dotU4S8AVX2(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	}
+	return dotU4S8Generic(query, rows, stride, slots, out)
+}

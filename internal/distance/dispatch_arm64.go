@@ -84,3 +84,23 @@ func kernelDotU7S8Quad(t tier, queries *[4][]int8, rows []uint8, stride int, slo
 	}
 	return dotU7S8QuadGeneric(queries, rows, stride, slots, out)
 }
+
+func kernelL2U4(t tier, query []int8, rows []uint8, stride int, slots []uint32, out []uint32, ahead int) int {
+	switch t {
+	case tierNEONDot:
+		return l2U4NEONDot(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	case tierNEON:
+		return l2U4NEON(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	}
+	return l2U4Generic(query, rows, stride, slots, out)
+}
+
+func kernelDotU4S8(t tier, query []int8, rows []uint8, stride int, slots []uint32, out []int32, ahead int) int {
+	switch t {
+	case tierNEONDot:
+		return dotU4S8NEONDot(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	case tierNEON:
+		return dotU4S8NEON(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
+	}
+	return dotU4S8Generic(query, rows, stride, slots, out)
+}

@@ -36,3 +36,11 @@ func kernelL2U7Quad(_ tier, queries *[4][]uint8, rows []uint8, stride int, slots
 func kernelDotU7S8Quad(_ tier, queries *[4][]int8, rows []uint8, stride int, slots []uint32, out [][4]int32, _ int) int {
 	return dotU7S8QuadGeneric(queries, rows, stride, slots, out)
 }
+
+func kernelL2U4(_ tier, query []int8, rows []uint8, stride int, slots []uint32, out []uint32, _ int) int {
+	return l2U4Generic(query, rows, stride, slots, out)
+}
+
+func kernelDotU4S8(_ tier, query []int8, rows []uint8, stride int, slots []uint32, out []int32, _ int) int {
+	return dotU4S8Generic(query, rows, stride, slots, out)
+}

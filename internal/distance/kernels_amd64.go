@@ -4,7 +4,7 @@ package distance
 
 // The assembly kernels. query (queries) points to rowBytes bytes (each), rows to last+rowBytes, slots to n, out to n
 // results; n > 0, rowBytes > 0 is a multiple of 64. Rows are scored until the list ends or a row starts beyond last; done
-// is how many. While one is scored, the one ahead rows on is prefetched.
+// is how many. The query of a nibble kernel is twice as long as a row. While one is scored, the one ahead rows on is prefetched.
 
 //go:noescape
 func l2F32AVX512(query, rows *float32, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
@@ -53,3 +53,15 @@ func dotU7S8AVX2(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n 
 
 //go:noescape
 func dotU7S8QuadAVX2(queries *[4]*int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *[4]int32, ahead int) (done int)
+
+//go:noescape
+func l2U4AVX512(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *uint32, ahead int) (done int)
+
+//go:noescape
+func dotU4S8AVX512(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)
+
+//go:noescape
+func l2U4AVX2(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *uint32, ahead int) (done int)
+
+//go:noescape
+func dotU4S8AVX2(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)

@@ -41,3 +41,15 @@ func dotU7S8NEONDot(query *int8, rows *uint8, rowBytes, last int, slots *uint32,
 
 //go:noescape
 func dotU7S8QuadNEONDot(queries *[4]*int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *[4]int32, ahead int) (done int)
+
+//go:noescape
+func l2U4NEON(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *uint32, ahead int) (done int)
+
+//go:noescape
+func dotU4S8NEON(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)
+
+//go:noescape
+func l2U4NEONDot(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *uint32, ahead int) (done int)
+
+//go:noescape
+func dotU4S8NEONDot(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)

@@ -12,6 +12,7 @@
 #define FADD4S(m, n, d)   WORD $(0x4E20D400 | (m)<<16 | (n)<<5 | (d))
 #define FADDP4S(m, n, d)  WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d))
 #define UABD16B(m, n, d)  WORD $(0x6E207400 | (m)<<16 | (n)<<5 | (d))
+#define SABD16B(m, n, d)   WORD $(0x4E207400 | (m)<<16 | (n)<<5 | (d))
 #define UMULL8H(m, n, d)  WORD $(0x2E20C000 | (m)<<16 | (n)<<5 | (d))
 #define UMLAL28H(m, n, d) WORD $(0x6E208000 | (m)<<16 | (n)<<5 | (d))
 #define SMULL8H(m, n, d)  WORD $(0x0E20C000 | (m)<<16 | (n)<<5 | (d))

@@ -1,11 +1,6 @@
 package quantize
 
-import (
-	"fmt"
-	"math"
-
-	"github.com/segue-ann/segue/internal/distance"
-)
+import "math"
 
 // roundMagic64 is roundMagic for float64: 1.5*2^52.
 const roundMagic64 = 0x1.8p52
@@ -38,16 +33,20 @@ func (c U7) BindL2(dst []uint8, query []float32) L2Query {
 // BindDot writes query (length Dim) in signed bytes and zeros to dst (length distance.PadU7(Dim)), to be given to
 // distance.DotU7S8. The query has its own scale t, its largest magnitude over 127, so any finite query can be bound.
 func (c U7) BindDot(dst []int8, query []float32) DotQuery {
-	if len(query) != c.Dim || len(dst) != distance.PadU7(c.Dim) {
-		panic(fmt.Sprintf("quantize: %d codes and %d components for dimension %d", len(dst), len(query), c.Dim))
-	}
+	c.checkLengths(len(dst), len(query))
+	q, _ := c.bindSigned(dst, query)
+	return q
+}
+
+// bindSigned is BindDot; it also returns the sum of the signed bytes.
+func (c U7) bindSigned(dst []int8, query []float32) (q DotQuery, signedSum int) {
 	var largest uint32 // the pattern of a magnitude; patterns are ordered as magnitudes are
 	var sum float64
 	for _, y := range query {
 		largest = max(largest, math.Float32bits(y)&^(1<<31))
 		sum += float64(y)
 	}
-	t, signedSum := float64(math.Float32frombits(largest))/maxCode, 0
+	t := float64(math.Float32frombits(largest)) / maxCode
 	if t > 0 {
 		scale, codes := 1/t, dst[:len(query)]
 		for i, y := range query {
@@ -64,5 +63,5 @@ func (c U7) BindDot(dst []int8, query []float32) DotQuery {
 		// float64(...) keeps the products from being fused with the subtraction.
 		Base:  float32(float64(c.Mid()*sum) - float64(midCode*scale*float64(signedSum))),
 		Scale: float32(scale),
-	}
+	}, signedSum
 }
