@@ -59,6 +59,10 @@ bench-peers: ## docs/benchmarks.md: Segue, hnswlib, Faiss and coder/hnsw on the 
 	CGO_ENABLED=0 go build -o bin/benchpeers ./loadtest/peers/benchpeers
 	bin/benchpeers -out docs/benchmarks.md $(ARGS)
 
+.PHONY: loadtest
+loadtest: build ## load the demo's tracks up to saturation on this machine: bin/loadtest-*.html
+	bash loadtest/run
+
 .PHONY: demo
 demo: ## load 63,468 tracks, show neighbors, serve
 	go run ./cmd/segue demo

@@ -28,7 +28,7 @@ import (
 //	tap      before the message is read: identity, the caller's rate, room in the queue
 //	observe  metrics, access log, slow-query log
 //	status   errors become statuses
-//	admit    permission for the collection, its turn, brown-out
+//	admit    permission for the collection, its turn
 //	recover  panics of what only reads
 type interceptors struct {
 	log           *slog.Logger
@@ -37,7 +37,6 @@ type interceptors struct {
 	admission     *admission.Controller
 	metrics       *ops.Metrics
 	exists        func(collection string) bool
-	limits        engine.Limits
 	slowCall      time.Duration
 	readOnly      map[string]bool // full methods whose panics are recovered
 	maxSendBytes  int
@@ -51,7 +50,7 @@ type interceptors struct {
 func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *admission.Controller) *interceptors {
 	in := &interceptors{
 		log: o.Logger, table: table, authenticator: o.Authenticator, admission: control, metrics: o.Metrics,
-		exists: func(collection string) bool { _, err := e.Collection(collection); return err == nil }, limits: e.Limits(),
+		exists:   func(collection string) bool { _, err := e.Collection(collection); return err == nil },
 		slowCall: o.SlowCall, readOnly: readOnlyMethods(), maxSendBytes: o.MaxSendBytes,
 		plans: map[seguev1.Plan]string{}, completeness: map[seguev1.Completeness]string{},
 	}
@@ -90,10 +89,9 @@ func readOnlyMethods() map[string]bool {
 
 // call is what is known of a call on its way.
 type call struct {
-	rule    *auth.Rule
-	caller  *auth.Identity // nil where the method is public
-	waited  time.Duration
-	reduced bool
+	rule   *auth.Rule
+	caller *auth.Identity // nil where the method is public
+	waited time.Duration
 }
 
 type callKey struct{}
@@ -208,7 +206,6 @@ func (in *interceptors) observe(ctx context.Context, req any, info *grpc.UnarySe
 	var search *seguev1.SearchInfo
 	if r, ok := resp.(interface{ GetSearchInfo() *seguev1.SearchInfo }); ok && err == nil {
 		search = r.GetSearchInfo()
-		in.searched(collection, search)
 	}
 	level := slog.LevelInfo
 	switch code {
@@ -304,37 +301,9 @@ func (in *interceptors) admit(ctx context.Context, req any, _ *grpc.UnaryServerI
 	defer func() { permit.Done(ended && err == nil) }() // also where a panic goes through
 	c.waited = permit.Waited
 	in.metrics.Waited(permit.Waited)
-	if search, ok := req.(*seguev1.NearestNeighborsRequest); ok {
-		c.reduced = reduceEffort(search, in.admission.Effort(), in.limits)
-	}
 	resp, err = next(ctx, req)
 	ended = true
-	if answer, ok := resp.(*seguev1.NearestNeighborsResponse); ok && err == nil && c.reduced {
-		answer.GetSearchInfo().EffortReduced = true
-	}
 	return resp, err
-}
-
-// reduceEffort makes a search ask for a share of its beam width, never less than its neighbors, and reports whether that
-// is less. Searches that are exact or malformed stay as they are.
-func reduceEffort(req *seguev1.NearestNeighborsRequest, effort float64, limits engine.Limits) bool {
-	k, asked := int(req.GetNeighborCount()), int(req.GetSearchEffort().GetEf())
-	if effort >= 1 || k < 1 || k > limits.MaxK || asked < 0 || asked > limits.MaxEf || req.GetSearchEffort().GetExact() {
-		return false
-	}
-	if asked == 0 {
-		if req.GetSearchEffort().GetEffort() != nil {
-			return false
-		}
-		asked = engine.DefaultEf(k)
-	}
-	asked = max(asked, k)
-	reduced := max(k, int(float64(asked)*effort))
-	if reduced >= asked {
-		return false
-	}
-	req.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(reduced)}}
-	return true
 }
 
 // recover turns a panic of a method without side effects into an error. Others end the process: see the package doc.

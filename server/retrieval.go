@@ -30,11 +30,14 @@ func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Colle
 	if err != nil {
 		return nil, err
 	}
+	reduced := reduceEffort(&search, s.effort())
 	result, err := c.Search(ctx, search)
 	if err != nil {
 		return nil, renamed(err, searchPath)
 	}
 	m := encodeSearchResult(result)
+	m.SearchInfo.EffortReduced = reduced
+	s.searched(c.Config().Name, m.GetSearchInfo())
 	if result.Next != nil {
 		m.NextPageToken = encodeSearchCursor(req, *result.Next, result.Info)
 	}

@@ -357,36 +357,25 @@ func (s *syncBuffer) String() string {
 }
 
 func TestReduceEffort(t *testing.T) {
-	limits := engine.DefaultLimits()
-	ef := func(n int32) *seguev1.SearchEffort {
-		return &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: n}}
-	}
 	for name, c := range map[string]struct {
-		k      int32
-		asked  *seguev1.SearchEffort
+		asked  engine.SearchRequest
 		effort float64
-		want   int32 // 0: as it was
+		want   int // 0: as it was
 	}{
-		"good times":        {10, ef(100), 1, 0},
-		"half":              {10, ef(100), 0.5, 50},
-		"the default":       {10, nil, 0.5, 32},
-		"not below k":       {90, ef(100), 0.5, 90},
-		"ef below k":        {90, ef(10), 0.5, 0},
-		"exact":             {10, exact(), 0.5, 0},
-		"no k":              {0, ef(100), 0.5, 0},
-		"negative k":        {-1, ef(100), 0.5, 0},
-		"k above the limit": {int32(limits.MaxK) + 1, nil, 0.5, 0},
-		"too large stays":   {10, ef(int32(limits.MaxEf) + 1), 0.5, 0},
-		"negative stays":    {10, ef(-1), 0.5, 0},
-		"explicit 0 stays":  {10, ef(0), 0.5, 0},
+		"good times":   {engine.SearchRequest{K: 10, Ef: 100}, 1, 0},
+		"half":         {engine.SearchRequest{K: 10, Ef: 100}, 0.5, 50},
+		"the default":  {engine.SearchRequest{K: 10}, 0.5, 32},
+		"not below k":  {engine.SearchRequest{K: 90, Ef: 100}, 0.5, 90},
+		"ef below k":   {engine.SearchRequest{K: 90, Ef: 10}, 0.5, 0},
+		"exact":        {engine.SearchRequest{K: 10, Exact: true}, 0.5, 0},
+		"floor of one": {engine.SearchRequest{K: 1, Ef: 2}, 0.01, 1},
 	} {
-		req := &seguev1.NearestNeighborsRequest{NeighborCount: c.k, SearchEffort: c.asked}
-		before := proto.CloneOf(req)
-		if got := reduceEffort(req, c.effort, limits); got != (c.want > 0) {
-			t.Errorf("%s: reduced %v", name, got)
+		got := c.asked
+		if reduced := reduceEffort(&got, c.effort); reduced != (c.want > 0) {
+			t.Errorf("%s: reduced %v", name, reduced)
 		}
-		if c.want == 0 && !proto.Equal(req, before) || c.want > 0 && req.GetSearchEffort().GetEf() != c.want {
-			t.Errorf("%s: %v", name, req)
+		if c.want == 0 && got.Ef != c.asked.Ef || c.want > 0 && got.Ef != c.want {
+			t.Errorf("%s: ef %d", name, got.Ef)
 		}
 	}
 }

@@ -155,7 +155,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	in := newInterceptors(e, &o, table, control)
 	in.draining, in.streams = s.draining, &s.streams
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
-	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger}
+	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, searched: in.searched}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
 	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
 	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
@@ -257,6 +257,8 @@ type backend struct {
 	limits       engine.Limits
 	maxSendBytes int
 	log          *slog.Logger
+	effort       func() float64                                    // share of the asked beam width that searches get now
+	searched     func(collection string, info *seguev1.SearchInfo) // counts an answered search
 }
 
 // collection finds the collection that a request names in field.

@@ -7,6 +7,7 @@
 //	segue neighbors   ask for the nearest neighbors of an item, a user or a vector
 //	segue snapshot    create, list
 //	segue check       verify a store offline
+//	segue loadtest    load a server at fixed rates, report latency and recall
 //	segue token       make a token and its line of an access file
 //	segue bench       measure recall and speed in process
 //	segue version     say what this binary is

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
@@ -52,8 +53,8 @@ func (r *remote) flags(c *cobra.Command, timeout time.Duration) {
 	c.Flags().StringVar(&r.tokenFile, "token-file", "", "`FILE` of the token to send (default: the variable "+tokenVariable+")")
 }
 
-func (r *remote) dial() (*client.Client, error) {
-	o := client.Options{AllowPlaintext: r.insecure, UserAgent: "segue-cli"}
+func (r *remote) dial(options ...grpc.DialOption) (*client.Client, error) {
+	o := client.Options{AllowPlaintext: r.insecure, UserAgent: "segue-cli", DialOptions: options}
 	var err error
 	if o.Credentials, err = r.credentials(); err != nil {
 		return nil, err

@@ -61,6 +61,7 @@ const importLaw = `
 	github.com/cockroachdb/pebble/... only storage;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
+	github.com/HdrHistogram/hdrhistogram-go only loadtest;
 	github.com/coder/hnsw             only loadtest/baseline;
 	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go, loadtest/peers;
 	golang.org/x/sync/...             only engine, client, loadtest, cmd/segue;
