@@ -61,6 +61,8 @@ type Client struct {
 	Profiles    seguev1.ProfileServiceClient
 	Collections seguev1.CollectionServiceClient
 	Admin       seguev1.AdminServiceClient
+	Imports     seguev1.ImportServiceClient
+	Releases    seguev1.ReleaseServiceClient
 }
 
 // Dial prepares a connection to target, which is HOST:PORT or any gRPC target such as dns:///segue:7070
@@ -121,6 +123,8 @@ func New(conn *grpc.ClientConn) *Client {
 		Profiles:    seguev1.NewProfileServiceClient(conn),
 		Collections: seguev1.NewCollectionServiceClient(conn),
 		Admin:       seguev1.NewAdminServiceClient(conn),
+		Imports:     seguev1.NewImportServiceClient(conn),
+		Releases:    seguev1.NewReleaseServiceClient(conn),
 	}
 }
 

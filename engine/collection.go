@@ -148,6 +148,9 @@ func (c *Collection) gone() error {
 // Config returns what the collection was created with, defaults filled in.
 func (c *Collection) Config() CollectionConfig { return *c.cfg }
 
+// Model returns what made the vectors of the published release.
+func (c *Collection) Model() EmbeddingModel { return c.published.Load().model }
+
 // CreateTime returns when the collection was created, UTC.
 func (c *Collection) CreateTime() time.Time { return c.createTime }
 

@@ -226,6 +226,8 @@ type ImportRows struct {
 	Sequence uint64
 	Items    []Item
 	Profiles []Profile
+	// Refused are rows, by their place in the batch, that the caller found to be bad; they are listed as rejects.
+	Refused map[int]Violation
 }
 
 // WriteImport takes the next batch of rows into a chunk in memory, and returns the number of the last batch that is
@@ -291,6 +293,7 @@ func (j *importJob) take(batch ImportRows) {
 		p.id("id", it.ID, l)
 		p.vector("vector", it.Vector, cfg)
 		p.attributes("attributes", attributes, j.c.schema, l)
+		p.refused(batch.Refused, i)
 		if j.refused(&p, batch.Sequence, i, it.ID) {
 			continue
 		}
@@ -304,6 +307,7 @@ func (j *importJob) take(batch ImportRows) {
 		var p problems
 		p.id("user_id", pr.UserID, l)
 		p.interests("interests", pr.Interests, cfg, l)
+		p.refused(batch.Refused, len(batch.Items)+i)
 		if j.refused(&p, batch.Sequence, len(batch.Items)+i, pr.UserID) {
 			continue
 		}
@@ -313,6 +317,13 @@ func (j *importJob) take(batch ImportRows) {
 		j.bytes += len(row.UserID) + len(row.Vectors)
 	}
 	j.received = batch.Sequence
+}
+
+// refused puts what the caller found before what was found here.
+func (p *problems) refused(by map[int]Violation, index int) {
+	if v, ok := by[index]; ok {
+		p.list = append([]Violation{v}, p.list...)
+	}
 }
 
 // refused notes the first violation of a row that has one.

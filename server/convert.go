@@ -237,6 +237,7 @@ func (d *decoder) config(field string, m *seguev1.Collection) engine.CollectionC
 		Metric:         decodeMetric(m.GetMetric()),
 		M:              int(m.GetIndexConfig().GetM()),
 		EfConstruction: int(m.GetIndexConfig().GetEfConstruction()),
+		Model:          decodeModel(m.GetEmbeddingModel()),
 	}
 	if len(m.GetAttributes()) > d.limits.MaxAttributes {
 		d.add(engine.ReasonOutOfRange, field+".attributes", "must be at most %d, are %d", d.limits.MaxAttributes, len(m.GetAttributes()))
@@ -375,6 +376,7 @@ func encodeProfile(p engine.Profile) *seguev1.Profile {
 
 func encodeCollection(c *engine.Collection) *seguev1.Collection {
 	m := encodeConfig(c.Config())
+	m.EmbeddingModel = encodeModel(c.Model())
 	m.CreateTime = timestamppb.New(c.CreateTime())
 	m.ItemCount = int64(c.Len())
 	m.Revision = int64(c.Revision())

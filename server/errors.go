@@ -31,6 +31,12 @@ const (
 	reasonCollectionNotFound = "COLLECTION_NOT_FOUND"
 	reasonItemNotFound       = "ITEM_NOT_FOUND"
 	reasonUserNotFound       = "USER_NOT_FOUND"
+	reasonImportNotFound     = "IMPORT_NOT_FOUND"
+	reasonReleaseNotFound    = "RELEASE_NOT_FOUND"
+	reasonModelMismatch      = "EMBEDDING_MODEL_MISMATCH"
+	reasonWrongState         = "WRONG_STATE"
+	reasonOutOfSequence      = "OUT_OF_SEQUENCE"
+	reasonConditionNotMet    = "CONDITION_NOT_MET"
 	reasonCollectionExists   = "COLLECTION_ALREADY_EXISTS"
 	reasonCollectionFull     = "COLLECTION_FULL"
 	reasonTooManyCollections = "TOO_MANY_COLLECTIONS"
@@ -53,6 +59,8 @@ const (
 	typeCollection = "segue.v1.Collection"
 	typeItem       = "segue.v1.Item"
 	typeProfile    = "segue.v1.Profile"
+	typeImport     = "segue.v1.Import"
+	typeRelease    = "segue.v1.Release"
 )
 
 // Bounds of one status, in bytes. A status travels twice, as its message and in base64 as a whole, and clients refuse
@@ -177,10 +185,41 @@ func toStatus(err error) *status.Status {
 	case engine.IsCorruption(err):
 		return build(codes.DataLoss, "stored data does not match its checksum: run `segue check` on the data directory", reasonDataCorrupted, nil)
 	}
+	if st := preconditionStatus(err); st != nil {
+		return st
+	}
 	if st, ok := status.FromError(err); ok {
 		return st // made by the gRPC library's own services
 	}
 	return build(codes.Internal, "internal error: see the server's log", reasonInternal, nil)
+}
+
+// preconditionStatus makes FAILED_PRECONDITION of the errors of imports and releases, or returns nil.
+func preconditionStatus(err error) *status.Status {
+	var (
+		model     *engine.ModelMismatchError
+		state     *engine.StateError
+		sequence  *engine.SequenceError
+		condition *engine.ConditionError
+	)
+	switch {
+	case errors.As(err, &model):
+		return build(codes.FailedPrecondition, model.Error(), reasonModelMismatch, map[string]string{
+			"published": clip(model.Want.String()), "declared": clip(model.Got.String())})
+	case errors.As(err, &state):
+		return build(codes.FailedPrecondition, state.Error(), reasonWrongState, map[string]string{"state": string(state.State)})
+	case errors.As(err, &sequence):
+		return build(codes.FailedPrecondition, sequence.Error(), reasonOutOfSequence, map[string]string{
+			"expected": strconv.FormatUint(sequence.Want, 10)})
+	case errors.As(err, &condition):
+		pf := &errdetails.PreconditionFailure{}
+		for _, v := range condition.Violations {
+			pf.Violations = append(pf.Violations, &errdetails.PreconditionFailure_Violation{
+				Type: reasonConditionNotMet, Subject: fmt.Sprintf("releases/%d", condition.Release), Description: cut(v, maxMessageBytes)})
+		}
+		return build(codes.FailedPrecondition, condition.Error(), reasonConditionNotMet, nil, pf)
+	}
+	return nil
 }
 
 func notFoundStatus(e *engine.NotFoundError) *status.Status {
@@ -190,6 +229,10 @@ func notFoundStatus(e *engine.NotFoundError) *status.Status {
 		reason, kind, key = reasonItemNotFound, typeItem, "item_id"
 	case "user":
 		reason, kind, key = reasonUserNotFound, typeProfile, "user_id"
+	case "import":
+		reason, kind, key = reasonImportNotFound, typeImport, "job_id"
+	case "release":
+		reason, kind, key = reasonReleaseNotFound, typeRelease, "release"
 	}
 	name := clip(e.Name)
 	return build(codes.NotFound, fmt.Sprintf("%s %q not found", e.Kind, name), reason, map[string]string{key: name},

@@ -44,6 +44,12 @@ func TestToStatus(t *testing.T) {
 		{"denied", &auth.DeniedError{Subject: "x", Role: seguev1.Role_ROLE_READ}, refusal{codes.PermissionDenied, "PERMISSION_DENIED", ""}},
 		{"too often", &admission.RateLimitedError{Subject: "x", Rate: 1}, refusal{codes.ResourceExhausted, "RATE_LIMITED", ""}},
 		{"overloaded", &admission.OverloadedError{Why: "queue"}, refusal{codes.Unavailable, "OVERLOADED", ""}},
+		{"no import", &engine.NotFoundError{Kind: "import", Name: "x"}, refusal{codes.NotFound, "IMPORT_NOT_FOUND", ""}},
+		{"no release", &engine.NotFoundError{Kind: "release", Name: "7"}, refusal{codes.NotFound, "RELEASE_NOT_FOUND", ""}},
+		{"other model", &engine.ModelMismatchError{}, refusal{codes.FailedPrecondition, "EMBEDDING_MODEL_MISMATCH", ""}},
+		{"wrong state", &engine.StateError{State: engine.ReleaseReady}, refusal{codes.FailedPrecondition, "WRONG_STATE", ""}},
+		{"gap", &engine.SequenceError{Want: 1, Got: 3}, refusal{codes.FailedPrecondition, "OUT_OF_SEQUENCE", ""}},
+		{"conditions", &engine.ConditionError{Violations: []string{"too few"}}, refusal{codes.FailedPrecondition, "CONDITION_NOT_MET", ""}},
 		{"unknown", errors.New("pebble: secret path"), refusal{codes.Internal, "INTERNAL", ""}},
 		{"no violations", &engine.InvalidError{}, refusal{codes.Internal, "INTERNAL", ""}},
 		{"panic", &panicError{value: "secret"}, refusal{codes.Internal, "INTERNAL", ""}},
@@ -133,6 +139,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,
 		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted, reasonUnauthenticated, reasonPermissionDenied,
 		reasonRateLimited, reasonOverloaded,
+		reasonImportNotFound, reasonReleaseNotFound, reasonModelMismatch, reasonWrongState, reasonOutOfSequence, reasonConditionNotMet,
 	} {
 		sent[string(r)] = true
 	}

@@ -203,6 +203,8 @@ func (want refusal) check(t *testing.T, req proto.Message, err error) {
 			kinds["resource"] = true
 		case *errdetails.RetryInfo:
 			kinds["retry"] = true
+		case *errdetails.PreconditionFailure:
+			kinds["precondition"] = true
 		default:
 			t.Errorf("unexpected detail %T", d)
 		}
@@ -221,6 +223,9 @@ func (want refusal) check(t *testing.T, req proto.Message, err error) {
 	}
 	if got := kinds["retry"]; got != (st.Code() == codes.Unavailable || want.reason == reasonRateLimited) {
 		t.Errorf("RetryInfo: %v under %v", got, st.Code())
+	}
+	if got := kinds["precondition"]; got != (want.reason == reasonConditionNotMet) {
+		t.Errorf("PreconditionFailure: %v under %v", got, want.reason)
 	}
 	if (bad != nil) != (st.Code() == codes.InvalidArgument) {
 		t.Errorf("BadRequest: %v under %v", bad, st.Code())

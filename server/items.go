@@ -33,7 +33,7 @@ func (s *itemService) UpsertItem(ctx context.Context, req *seguev1.UpsertItemReq
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.Upsert(ctx, []engine.Item{item})
+	rev, err := c.UpsertWith(ctx, []engine.Item{item}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, renamed(err, itemPath)
 	}
@@ -50,7 +50,7 @@ func (s *itemService) BatchUpsertItems(ctx context.Context, req *seguev1.BatchUp
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.Upsert(ctx, items)
+	rev, err := c.UpsertWith(ctx, items, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c 
 		K:            int(req.GetNeighborCount()),
 		WithVectors:  req.GetIncludeVectors(),
 		MinRevision:  d.revision("min_revision", req.GetMinRevision()),
+		Model:        decodeModel(req.GetEmbeddingModel()),
 		IncludeSeeds: req.GetIncludeSeeds(),
 		MinScore:     req.GetMinScore(),
 		HasMinScore:  req.MinScore != nil,

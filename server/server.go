@@ -161,6 +161,8 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
 	seguev1.RegisterCollectionServiceServer(s.grpc, &collectionService{b})
 	seguev1.RegisterAdminServiceServer(s.grpc, &adminService{b})
+	seguev1.RegisterImportServiceServer(s.grpc, &importService{b})
+	seguev1.RegisterReleaseServiceServer(s.grpc, &releaseService{b})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	for _, d := range services() {

@@ -94,7 +94,9 @@ type Collection struct {
 	// means no schema: items may have any attributes of any type. Immutable.
 	Attributes []*AttributeSpec `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// How the index is built. Optional: absent or zero fields get defaults, and the answer shows them.
-	IndexConfig *IndexConfig `protobuf:"bytes,5,opt,name=index_config,json=indexConfig,proto3" json:"index_config,omitempty"` // Numbers 6 to 9 are kept for further configuration (quantization, aliases, embedding version).
+	IndexConfig *IndexConfig `protobuf:"bytes,5,opt,name=index_config,json=indexConfig,proto3" json:"index_config,omitempty"`
+	// What makes the vectors: on creation that of the first release, on read that of the published one. Optional.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,6,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"` // Numbers 7 to 9 are kept for further configuration (quantization, aliases).
 	// When the collection was created. Output only: ignored on write.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// How many items it holds. Output only: ignored on write.
@@ -166,6 +168,13 @@ func (x *Collection) GetAttributes() []*AttributeSpec {
 func (x *Collection) GetIndexConfig() *IndexConfig {
 	if x != nil {
 		return x.IndexConfig
+	}
+	return nil
+}
+
+func (x *Collection) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -251,7 +260,7 @@ var File_segue_v1_collection_proto protoreflect.FileDescriptor
 
 const file_segue_v1_collection_proto_rawDesc = "" +
 	"\n" +
-	"\x19segue/v1/collection.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\"\xd3\x02\n" +
+	"\x19segue/v1/collection.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/release.proto\"\x96\x03\n" +
 	"\n" +
 	"Collection\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
@@ -260,7 +269,8 @@ const file_segue_v1_collection_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x04 \x03(\v2\x17.segue.v1.AttributeSpecR\n" +
 	"attributes\x128\n" +
-	"\findex_config\x18\x05 \x01(\v2\x15.segue.v1.IndexConfigR\vindexConfig\x12;\n" +
+	"\findex_config\x18\x05 \x01(\v2\x15.segue.v1.IndexConfigR\vindexConfig\x12A\n" +
+	"\x0fembedding_model\x18\x06 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\x12;\n" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1d\n" +
@@ -295,18 +305,20 @@ var file_segue_v1_collection_proto_goTypes = []any{
 	(*Collection)(nil),            // 1: segue.v1.Collection
 	(*IndexConfig)(nil),           // 2: segue.v1.IndexConfig
 	(*AttributeSpec)(nil),         // 3: segue.v1.AttributeSpec
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*EmbeddingModel)(nil),        // 4: segue.v1.EmbeddingModel
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_segue_v1_collection_proto_depIdxs = []int32{
 	0, // 0: segue.v1.Collection.metric:type_name -> segue.v1.Metric
 	3, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
 	2, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
-	4, // 3: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
+	5, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_collection_proto_init() }
@@ -315,6 +327,7 @@ func file_segue_v1_collection_proto_init() {
 		return
 	}
 	file_segue_v1_attribute_proto_init()
+	file_segue_v1_release_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

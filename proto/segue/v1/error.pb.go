@@ -71,6 +71,10 @@ const (
 	ErrorReason_ERROR_REASON_ITEM_NOT_FOUND ErrorReason = 21
 	// NOT_FOUND: no profile of that user.
 	ErrorReason_ERROR_REASON_USER_NOT_FOUND ErrorReason = 22
+	// NOT_FOUND: no import of that job id.
+	ErrorReason_ERROR_REASON_IMPORT_NOT_FOUND ErrorReason = 24
+	// NOT_FOUND: no release of that number.
+	ErrorReason_ERROR_REASON_RELEASE_NOT_FOUND ErrorReason = 25
 	// ALREADY_EXISTS: a collection of that name exists.
 	ErrorReason_ERROR_REASON_COLLECTION_ALREADY_EXISTS ErrorReason = 30
 	// RESOURCE_EXHAUSTED: the collection holds as many items as it can.
@@ -94,6 +98,14 @@ const (
 	// UNAVAILABLE: the server has more work than it can do in time, and shed this call before beginning it; RetryInfo
 	// says when to try again.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 54
+	// FAILED_PRECONDITION: vectors of another embedding model than that of the published release.
+	ErrorReason_ERROR_REASON_EMBEDDING_MODEL_MISMATCH ErrorReason = 55
+	// FAILED_PRECONDITION: an import or a release is not in a state in which it can do this.
+	ErrorReason_ERROR_REASON_WRONG_STATE ErrorReason = 56
+	// FAILED_PRECONDITION: a batch of an import is missing before this one.
+	ErrorReason_ERROR_REASON_OUT_OF_SEQUENCE ErrorReason = 57
+	// FAILED_PRECONDITION: a release does not meet the conditions of its publication.
+	ErrorReason_ERROR_REASON_CONDITION_NOT_MET ErrorReason = 58
 	// DATA_LOSS: stored bytes do not match their checksum. Run `segue check` on the data directory.
 	ErrorReason_ERROR_REASON_DATA_CORRUPTED ErrorReason = 60
 	// INTERNAL: a fault of the server. The server's log has the details.
@@ -124,6 +136,8 @@ var (
 		20: "ERROR_REASON_COLLECTION_NOT_FOUND",
 		21: "ERROR_REASON_ITEM_NOT_FOUND",
 		22: "ERROR_REASON_USER_NOT_FOUND",
+		24: "ERROR_REASON_IMPORT_NOT_FOUND",
+		25: "ERROR_REASON_RELEASE_NOT_FOUND",
 		30: "ERROR_REASON_COLLECTION_ALREADY_EXISTS",
 		40: "ERROR_REASON_COLLECTION_FULL",
 		41: "ERROR_REASON_TOO_MANY_COLLECTIONS",
@@ -135,6 +149,10 @@ var (
 		52: "ERROR_REASON_DEADLINE_EXCEEDED",
 		53: "ERROR_REASON_CANCELLED",
 		54: "ERROR_REASON_OVERLOADED",
+		55: "ERROR_REASON_EMBEDDING_MODEL_MISMATCH",
+		56: "ERROR_REASON_WRONG_STATE",
+		57: "ERROR_REASON_OUT_OF_SEQUENCE",
+		58: "ERROR_REASON_CONDITION_NOT_MET",
 		60: "ERROR_REASON_DATA_CORRUPTED",
 		61: "ERROR_REASON_INTERNAL",
 		70: "ERROR_REASON_UNAUTHENTICATED",
@@ -157,6 +175,8 @@ var (
 		"ERROR_REASON_COLLECTION_NOT_FOUND":      20,
 		"ERROR_REASON_ITEM_NOT_FOUND":            21,
 		"ERROR_REASON_USER_NOT_FOUND":            22,
+		"ERROR_REASON_IMPORT_NOT_FOUND":          24,
+		"ERROR_REASON_RELEASE_NOT_FOUND":         25,
 		"ERROR_REASON_COLLECTION_ALREADY_EXISTS": 30,
 		"ERROR_REASON_COLLECTION_FULL":           40,
 		"ERROR_REASON_TOO_MANY_COLLECTIONS":      41,
@@ -168,6 +188,10 @@ var (
 		"ERROR_REASON_DEADLINE_EXCEEDED":         52,
 		"ERROR_REASON_CANCELLED":                 53,
 		"ERROR_REASON_OVERLOADED":                54,
+		"ERROR_REASON_EMBEDDING_MODEL_MISMATCH":  55,
+		"ERROR_REASON_WRONG_STATE":               56,
+		"ERROR_REASON_OUT_OF_SEQUENCE":           57,
+		"ERROR_REASON_CONDITION_NOT_MET":         58,
 		"ERROR_REASON_DATA_CORRUPTED":            60,
 		"ERROR_REASON_INTERNAL":                  61,
 		"ERROR_REASON_UNAUTHENTICATED":           70,
@@ -206,7 +230,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xa3\b\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xf9\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -224,7 +248,9 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\f\x12%\n" +
 	"!ERROR_REASON_COLLECTION_NOT_FOUND\x10\x14\x12\x1f\n" +
 	"\x1bERROR_REASON_ITEM_NOT_FOUND\x10\x15\x12\x1f\n" +
-	"\x1bERROR_REASON_USER_NOT_FOUND\x10\x16\x12*\n" +
+	"\x1bERROR_REASON_USER_NOT_FOUND\x10\x16\x12!\n" +
+	"\x1dERROR_REASON_IMPORT_NOT_FOUND\x10\x18\x12\"\n" +
+	"\x1eERROR_REASON_RELEASE_NOT_FOUND\x10\x19\x12*\n" +
 	"&ERROR_REASON_COLLECTION_ALREADY_EXISTS\x10\x1e\x12 \n" +
 	"\x1cERROR_REASON_COLLECTION_FULL\x10(\x12%\n" +
 	"!ERROR_REASON_TOO_MANY_COLLECTIONS\x10)\x12#\n" +
@@ -235,7 +261,11 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_REASON_NOT_SERVING\x103\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +
 	"\x16ERROR_REASON_CANCELLED\x105\x12\x1b\n" +
-	"\x17ERROR_REASON_OVERLOADED\x106\x12\x1f\n" +
+	"\x17ERROR_REASON_OVERLOADED\x106\x12)\n" +
+	"%ERROR_REASON_EMBEDDING_MODEL_MISMATCH\x107\x12\x1c\n" +
+	"\x18ERROR_REASON_WRONG_STATE\x108\x12 \n" +
+	"\x1cERROR_REASON_OUT_OF_SEQUENCE\x109\x12\"\n" +
+	"\x1eERROR_REASON_CONDITION_NOT_MET\x10:\x12\x1f\n" +
 	"\x1bERROR_REASON_DATA_CORRUPTED\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10=\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10F\x12\"\n" +

@@ -28,9 +28,12 @@ type UpsertItemRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The item. Required.
-	Item          *Item `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"` // Numbers 3 to 5 are kept for a request id, an update mask and the expected embedding version.
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Item *Item `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"` // Numbers 3 and 4 are kept for a request id and an update mask.
+	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
+	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpsertItemRequest) Reset() {
@@ -73,6 +76,13 @@ func (x *UpsertItemRequest) GetCollection() string {
 func (x *UpsertItemRequest) GetItem() *Item {
 	if x != nil {
 		return x.Item
+	}
+	return nil
+}
+
+func (x *UpsertItemRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -129,9 +139,12 @@ type BatchUpsertItemsRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The items, 1 to 10,000, within the server's message size (16 MiB by default).
-	Items         []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"` // Numbers 3 to 5 are kept for a request id, an update mask and the expected embedding version.
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Items []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"` // Numbers 3 and 4 are kept for a request id and an update mask.
+	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
+	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *BatchUpsertItemsRequest) Reset() {
@@ -174,6 +187,13 @@ func (x *BatchUpsertItemsRequest) GetCollection() string {
 func (x *BatchUpsertItemsRequest) GetItems() []*Item {
 	if x != nil {
 		return x.Items
+	}
+	return nil
+}
+
+func (x *BatchUpsertItemsRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -1077,19 +1097,21 @@ var File_segue_v1_item_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\"W\n" +
+	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\x9a\x01\n" +
 	"\x11UpsertItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\"\n" +
-	"\x04item\x18\x02 \x01(\v2\x0e.segue.v1.ItemR\x04item\"0\n" +
+	"\x04item\x18\x02 \x01(\v2\x0e.segue.v1.ItemR\x04item\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"0\n" +
 	"\x12UpsertItemResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"_\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xa2\x01\n" +
 	"\x17BatchUpsertItemsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12$\n" +
-	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\"6\n" +
+	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"6\n" +
 	"\x18BatchUpsertItemsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\x8d\x02\n" +
 	"\x10AttributesUpdate\x12\x17\n" +
@@ -1220,43 +1242,46 @@ var file_segue_v1_item_service_proto_goTypes = []any{
 	(*BatchDeleteItemsResponse)(nil),          // 18: segue.v1.BatchDeleteItemsResponse
 	nil,                                       // 19: segue.v1.AttributesUpdate.AttributesEntry
 	(*Item)(nil),                              // 20: segue.v1.Item
-	(*fieldmaskpb.FieldMask)(nil),             // 21: google.protobuf.FieldMask
-	(*AttributeValue)(nil),                    // 22: segue.v1.AttributeValue
+	(*EmbeddingModel)(nil),                    // 21: segue.v1.EmbeddingModel
+	(*fieldmaskpb.FieldMask)(nil),             // 22: google.protobuf.FieldMask
+	(*AttributeValue)(nil),                    // 23: segue.v1.AttributeValue
 }
 var file_segue_v1_item_service_proto_depIdxs = []int32{
 	20, // 0: segue.v1.UpsertItemRequest.item:type_name -> segue.v1.Item
-	20, // 1: segue.v1.BatchUpsertItemsRequest.items:type_name -> segue.v1.Item
-	19, // 2: segue.v1.AttributesUpdate.attributes:type_name -> segue.v1.AttributesUpdate.AttributesEntry
-	21, // 3: segue.v1.AttributesUpdate.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 4: segue.v1.UpdateItemAttributesRequest.update:type_name -> segue.v1.AttributesUpdate
-	4,  // 5: segue.v1.BatchUpdateItemAttributesRequest.updates:type_name -> segue.v1.AttributesUpdate
-	20, // 6: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
-	20, // 7: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
-	20, // 8: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
-	22, // 9: segue.v1.AttributesUpdate.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	0,  // 10: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
-	2,  // 11: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
-	5,  // 12: segue.v1.ItemService.UpdateItemAttributes:input_type -> segue.v1.UpdateItemAttributesRequest
-	7,  // 13: segue.v1.ItemService.BatchUpdateItemAttributes:input_type -> segue.v1.BatchUpdateItemAttributesRequest
-	9,  // 14: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
-	11, // 15: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
-	13, // 16: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
-	15, // 17: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
-	17, // 18: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
-	1,  // 19: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
-	3,  // 20: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
-	6,  // 21: segue.v1.ItemService.UpdateItemAttributes:output_type -> segue.v1.UpdateItemAttributesResponse
-	8,  // 22: segue.v1.ItemService.BatchUpdateItemAttributes:output_type -> segue.v1.BatchUpdateItemAttributesResponse
-	10, // 23: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
-	12, // 24: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
-	14, // 25: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
-	16, // 26: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
-	18, // 27: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
-	19, // [19:28] is the sub-list for method output_type
-	10, // [10:19] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 1: segue.v1.UpsertItemRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	20, // 2: segue.v1.BatchUpsertItemsRequest.items:type_name -> segue.v1.Item
+	21, // 3: segue.v1.BatchUpsertItemsRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	19, // 4: segue.v1.AttributesUpdate.attributes:type_name -> segue.v1.AttributesUpdate.AttributesEntry
+	22, // 5: segue.v1.AttributesUpdate.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 6: segue.v1.UpdateItemAttributesRequest.update:type_name -> segue.v1.AttributesUpdate
+	4,  // 7: segue.v1.BatchUpdateItemAttributesRequest.updates:type_name -> segue.v1.AttributesUpdate
+	20, // 8: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
+	20, // 9: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
+	20, // 10: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
+	23, // 11: segue.v1.AttributesUpdate.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	0,  // 12: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
+	2,  // 13: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
+	5,  // 14: segue.v1.ItemService.UpdateItemAttributes:input_type -> segue.v1.UpdateItemAttributesRequest
+	7,  // 15: segue.v1.ItemService.BatchUpdateItemAttributes:input_type -> segue.v1.BatchUpdateItemAttributesRequest
+	9,  // 16: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
+	11, // 17: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
+	13, // 18: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
+	15, // 19: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
+	17, // 20: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
+	1,  // 21: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
+	3,  // 22: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
+	6,  // 23: segue.v1.ItemService.UpdateItemAttributes:output_type -> segue.v1.UpdateItemAttributesResponse
+	8,  // 24: segue.v1.ItemService.BatchUpdateItemAttributes:output_type -> segue.v1.BatchUpdateItemAttributesResponse
+	10, // 25: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
+	12, // 26: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
+	14, // 27: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
+	16, // 28: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
+	18, // 29: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
+	21, // [21:30] is the sub-list for method output_type
+	12, // [12:21] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_item_service_proto_init() }
@@ -1267,6 +1292,7 @@ func file_segue_v1_item_service_proto_init() {
 	file_segue_v1_attribute_proto_init()
 	file_segue_v1_item_proto_init()
 	file_segue_v1_options_proto_init()
+	file_segue_v1_release_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

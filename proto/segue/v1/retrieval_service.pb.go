@@ -451,7 +451,10 @@ type NearestNeighborsRequest struct {
 	AllowPartial bool `protobuf:"varint,16,opt,name=allow_partial,json=allowPartial,proto3" json:"allow_partial,omitempty"`
 	// A revision that a write of this collection answered with: the search waits until it sees that write (read your
 	// writes). 0 means no wait. A revision that the collection never gave out is INVALID_ARGUMENT with OUT_OF_RANGE.
-	MinRevision int64 `protobuf:"varint,17,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"` // Number 18 is kept for the expected embedding version.
+	MinRevision int64 `protobuf:"varint,17,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// What made the query's vectors, if the caller says so: FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH where the
+	// published release is of another model.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,18,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
 	// Whether to explain each neighbor's place (Neighbor.explanation).
 	Explain bool `protobuf:"varint,19,opt,name=explain,proto3" json:"explain,omitempty"`
 	// How many of the neighbor_count neighbors to return at once; 0 or more than there are: all, without a
@@ -588,6 +591,13 @@ func (x *NearestNeighborsRequest) GetMinRevision() int64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *NearestNeighborsRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
+	}
+	return nil
 }
 
 func (x *NearestNeighborsRequest) GetExplain() bool {
@@ -2569,7 +2579,7 @@ var File_segue_v1_retrieval_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\n" +
-	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x15segue/v1/vector.proto\"\xdc\x05\n" +
+	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\x1a\x15segue/v1/vector.proto\"\x9f\x06\n" +
 	"\x17NearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -2587,7 +2597,8 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\tread_mask\x18\x0e \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12'\n" +
 	"\x0finclude_vectors\x18\x0f \x01(\bR\x0eincludeVectors\x12#\n" +
 	"\rallow_partial\x18\x10 \x01(\bR\fallowPartial\x12!\n" +
-	"\fmin_revision\x18\x11 \x01(\x03R\vminRevision\x12\x18\n" +
+	"\fmin_revision\x18\x11 \x01(\x03R\vminRevision\x12A\n" +
+	"\x0fembedding_model\x18\x12 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\x12\x18\n" +
 	"\aexplain\x18\x13 \x01(\bR\aexplain\x12\x1b\n" +
 	"\tpage_size\x18\x14 \x01(\x05R\bpageSize\x12'\n" +
 	"\x0fcandidate_count\x18\x15 \x01(\x05R\x0ecandidateCount\x12#\n" +
@@ -2837,11 +2848,12 @@ var file_segue_v1_retrieval_service_proto_goTypes = []any{
 	(*ExplainAbsenceResponse)(nil),         // 32: segue.v1.ExplainAbsenceResponse
 	nil,                                    // 33: segue.v1.Neighbor.AttributesEntry
 	(*fieldmaskpb.FieldMask)(nil),          // 34: google.protobuf.FieldMask
-	(*Vector)(nil),                         // 35: segue.v1.Vector
-	(*Interest)(nil),                       // 36: segue.v1.Interest
-	(*durationpb.Duration)(nil),            // 37: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 38: google.protobuf.Timestamp
-	(*AttributeValue)(nil),                 // 39: segue.v1.AttributeValue
+	(*EmbeddingModel)(nil),                 // 35: segue.v1.EmbeddingModel
+	(*Vector)(nil),                         // 36: segue.v1.Vector
+	(*Interest)(nil),                       // 37: segue.v1.Interest
+	(*durationpb.Duration)(nil),            // 38: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 39: google.protobuf.Timestamp
+	(*AttributeValue)(nil),                 // 40: segue.v1.AttributeValue
 }
 var file_segue_v1_retrieval_service_proto_depIdxs = []int32{
 	7,  // 0: segue.v1.NearestNeighborsRequest.query:type_name -> segue.v1.Query
@@ -2850,59 +2862,60 @@ var file_segue_v1_retrieval_service_proto_depIdxs = []int32{
 	13, // 3: segue.v1.NearestNeighborsRequest.boosts:type_name -> segue.v1.ScoreBoost
 	14, // 4: segue.v1.NearestNeighborsRequest.exploration:type_name -> segue.v1.Exploration
 	34, // 5: segue.v1.NearestNeighborsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	35, // 6: segue.v1.Query.vector:type_name -> segue.v1.Vector
-	8,  // 7: segue.v1.Query.examples:type_name -> segue.v1.Examples
-	10, // 8: segue.v1.Query.interests:type_name -> segue.v1.InterestList
-	9,  // 9: segue.v1.Examples.positive:type_name -> segue.v1.Example
-	9,  // 10: segue.v1.Examples.negative:type_name -> segue.v1.Example
-	0,  // 11: segue.v1.Examples.strategy:type_name -> segue.v1.ExampleStrategy
-	35, // 12: segue.v1.Example.vector:type_name -> segue.v1.Vector
-	36, // 13: segue.v1.InterestList.interests:type_name -> segue.v1.Interest
-	12, // 14: segue.v1.Diversity.crowding_limits:type_name -> segue.v1.CrowdingLimit
-	1,  // 15: segue.v1.ScoreBoost.transform:type_name -> segue.v1.BoostTransform
-	37, // 16: segue.v1.ScoreBoost.half_life:type_name -> google.protobuf.Duration
-	38, // 17: segue.v1.ScoreBoost.reference_time:type_name -> google.protobuf.Timestamp
-	17, // 18: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
-	20, // 19: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
-	33, // 20: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
-	35, // 21: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
-	18, // 22: segue.v1.Neighbor.explanation:type_name -> segue.v1.Explanation
-	19, // 23: segue.v1.Explanation.boosts:type_name -> segue.v1.BoostContribution
-	2,  // 24: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
-	3,  // 25: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
-	4,  // 26: segue.v1.SearchInfo.shortfall_reason:type_name -> segue.v1.ShortfallReason
-	6,  // 27: segue.v1.BatchNearestNeighborsRequest.requests:type_name -> segue.v1.NearestNeighborsRequest
-	23, // 28: segue.v1.BatchNearestNeighborsResponse.results:type_name -> segue.v1.QueryResult
-	16, // 29: segue.v1.QueryResult.response:type_name -> segue.v1.NearestNeighborsResponse
-	24, // 30: segue.v1.QueryResult.error:type_name -> segue.v1.QueryError
-	6,  // 31: segue.v1.StreamNearestNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	23, // 32: segue.v1.StreamNearestNeighborsResponse.result:type_name -> segue.v1.QueryResult
-	7,  // 33: segue.v1.ScoreItemsRequest.query:type_name -> segue.v1.Query
-	34, // 34: segue.v1.ScoreItemsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	17, // 35: segue.v1.ScoreItemsResponse.items:type_name -> segue.v1.Neighbor
-	6,  // 36: segue.v1.ExplainNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	16, // 37: segue.v1.ExplainNeighborsResponse.response:type_name -> segue.v1.NearestNeighborsResponse
-	17, // 38: segue.v1.ExplainNeighborsResponse.missed:type_name -> segue.v1.Neighbor
-	6,  // 39: segue.v1.ExplainAbsenceRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	5,  // 40: segue.v1.ExplainAbsenceResponse.reason:type_name -> segue.v1.AbsenceReason
-	39, // 41: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	6,  // 42: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
-	21, // 43: segue.v1.RetrievalService.BatchNearestNeighbors:input_type -> segue.v1.BatchNearestNeighborsRequest
-	25, // 44: segue.v1.RetrievalService.StreamNearestNeighbors:input_type -> segue.v1.StreamNearestNeighborsRequest
-	27, // 45: segue.v1.RetrievalService.ScoreItems:input_type -> segue.v1.ScoreItemsRequest
-	29, // 46: segue.v1.RetrievalService.ExplainNeighbors:input_type -> segue.v1.ExplainNeighborsRequest
-	31, // 47: segue.v1.RetrievalService.ExplainAbsence:input_type -> segue.v1.ExplainAbsenceRequest
-	16, // 48: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
-	22, // 49: segue.v1.RetrievalService.BatchNearestNeighbors:output_type -> segue.v1.BatchNearestNeighborsResponse
-	26, // 50: segue.v1.RetrievalService.StreamNearestNeighbors:output_type -> segue.v1.StreamNearestNeighborsResponse
-	28, // 51: segue.v1.RetrievalService.ScoreItems:output_type -> segue.v1.ScoreItemsResponse
-	30, // 52: segue.v1.RetrievalService.ExplainNeighbors:output_type -> segue.v1.ExplainNeighborsResponse
-	32, // 53: segue.v1.RetrievalService.ExplainAbsence:output_type -> segue.v1.ExplainAbsenceResponse
-	48, // [48:54] is the sub-list for method output_type
-	42, // [42:48] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	35, // 6: segue.v1.NearestNeighborsRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	36, // 7: segue.v1.Query.vector:type_name -> segue.v1.Vector
+	8,  // 8: segue.v1.Query.examples:type_name -> segue.v1.Examples
+	10, // 9: segue.v1.Query.interests:type_name -> segue.v1.InterestList
+	9,  // 10: segue.v1.Examples.positive:type_name -> segue.v1.Example
+	9,  // 11: segue.v1.Examples.negative:type_name -> segue.v1.Example
+	0,  // 12: segue.v1.Examples.strategy:type_name -> segue.v1.ExampleStrategy
+	36, // 13: segue.v1.Example.vector:type_name -> segue.v1.Vector
+	37, // 14: segue.v1.InterestList.interests:type_name -> segue.v1.Interest
+	12, // 15: segue.v1.Diversity.crowding_limits:type_name -> segue.v1.CrowdingLimit
+	1,  // 16: segue.v1.ScoreBoost.transform:type_name -> segue.v1.BoostTransform
+	38, // 17: segue.v1.ScoreBoost.half_life:type_name -> google.protobuf.Duration
+	39, // 18: segue.v1.ScoreBoost.reference_time:type_name -> google.protobuf.Timestamp
+	17, // 19: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
+	20, // 20: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
+	33, // 21: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
+	36, // 22: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
+	18, // 23: segue.v1.Neighbor.explanation:type_name -> segue.v1.Explanation
+	19, // 24: segue.v1.Explanation.boosts:type_name -> segue.v1.BoostContribution
+	2,  // 25: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
+	3,  // 26: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
+	4,  // 27: segue.v1.SearchInfo.shortfall_reason:type_name -> segue.v1.ShortfallReason
+	6,  // 28: segue.v1.BatchNearestNeighborsRequest.requests:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 29: segue.v1.BatchNearestNeighborsResponse.results:type_name -> segue.v1.QueryResult
+	16, // 30: segue.v1.QueryResult.response:type_name -> segue.v1.NearestNeighborsResponse
+	24, // 31: segue.v1.QueryResult.error:type_name -> segue.v1.QueryError
+	6,  // 32: segue.v1.StreamNearestNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 33: segue.v1.StreamNearestNeighborsResponse.result:type_name -> segue.v1.QueryResult
+	7,  // 34: segue.v1.ScoreItemsRequest.query:type_name -> segue.v1.Query
+	34, // 35: segue.v1.ScoreItemsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	17, // 36: segue.v1.ScoreItemsResponse.items:type_name -> segue.v1.Neighbor
+	6,  // 37: segue.v1.ExplainNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	16, // 38: segue.v1.ExplainNeighborsResponse.response:type_name -> segue.v1.NearestNeighborsResponse
+	17, // 39: segue.v1.ExplainNeighborsResponse.missed:type_name -> segue.v1.Neighbor
+	6,  // 40: segue.v1.ExplainAbsenceRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	5,  // 41: segue.v1.ExplainAbsenceResponse.reason:type_name -> segue.v1.AbsenceReason
+	40, // 42: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	6,  // 43: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
+	21, // 44: segue.v1.RetrievalService.BatchNearestNeighbors:input_type -> segue.v1.BatchNearestNeighborsRequest
+	25, // 45: segue.v1.RetrievalService.StreamNearestNeighbors:input_type -> segue.v1.StreamNearestNeighborsRequest
+	27, // 46: segue.v1.RetrievalService.ScoreItems:input_type -> segue.v1.ScoreItemsRequest
+	29, // 47: segue.v1.RetrievalService.ExplainNeighbors:input_type -> segue.v1.ExplainNeighborsRequest
+	31, // 48: segue.v1.RetrievalService.ExplainAbsence:input_type -> segue.v1.ExplainAbsenceRequest
+	16, // 49: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
+	22, // 50: segue.v1.RetrievalService.BatchNearestNeighbors:output_type -> segue.v1.BatchNearestNeighborsResponse
+	26, // 51: segue.v1.RetrievalService.StreamNearestNeighbors:output_type -> segue.v1.StreamNearestNeighborsResponse
+	28, // 52: segue.v1.RetrievalService.ScoreItems:output_type -> segue.v1.ScoreItemsResponse
+	30, // 53: segue.v1.RetrievalService.ExplainNeighbors:output_type -> segue.v1.ExplainNeighborsResponse
+	32, // 54: segue.v1.RetrievalService.ExplainAbsence:output_type -> segue.v1.ExplainAbsenceResponse
+	49, // [49:55] is the sub-list for method output_type
+	43, // [43:49] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_retrieval_service_proto_init() }
@@ -2913,6 +2926,7 @@ func file_segue_v1_retrieval_service_proto_init() {
 	file_segue_v1_attribute_proto_init()
 	file_segue_v1_options_proto_init()
 	file_segue_v1_profile_proto_init()
+	file_segue_v1_release_proto_init()
 	file_segue_v1_vector_proto_init()
 	file_segue_v1_retrieval_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_segue_v1_retrieval_service_proto_msgTypes[1].OneofWrappers = []any{
