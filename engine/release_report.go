@@ -48,6 +48,8 @@ type RecallPoint struct {
 	Recall float64
 	// Distances is the mean number of distances of a search.
 	Distances float64
+	// Error is the standard error of Recall; 0 where it is not known.
+	Error float64
 }
 
 // Hub is an item and in how many of the sampled lists it is.

@@ -517,6 +517,435 @@ func (x *IndexStatistics) GetLogTailCount() int64 {
 	return 0
 }
 
+// MeasureRecallRequest says what to measure.
+type MeasureRecallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// How many neighbors are asked for, 1 to 1,000. 0 means 10.
+	NeighborCount int32 `protobuf:"varint,2,opt,name=neighbor_count,json=neighborCount,proto3" json:"neighbor_count,omitempty"`
+	// How many items are drawn, 1 to 100,000; all where there are fewer. 0 means 100.
+	QueryCount int32 `protobuf:"varint,3,opt,name=query_count,json=queryCount,proto3" json:"query_count,omitempty"`
+	// Beam widths to measure at, at most 16; none means the default of that neighbor_count.
+	Efs []int32 `protobuf:"varint,4,rep,packed,name=efs,proto3" json:"efs,omitempty"`
+	// Seed of the draw.
+	Seed          uint64 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureRecallRequest) Reset() {
+	*x = MeasureRecallRequest{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureRecallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureRecallRequest) ProtoMessage() {}
+
+func (x *MeasureRecallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureRecallRequest.ProtoReflect.Descriptor instead.
+func (*MeasureRecallRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MeasureRecallRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *MeasureRecallRequest) GetNeighborCount() int32 {
+	if x != nil {
+		return x.NeighborCount
+	}
+	return 0
+}
+
+func (x *MeasureRecallRequest) GetQueryCount() int32 {
+	if x != nil {
+		return x.QueryCount
+	}
+	return 0
+}
+
+func (x *MeasureRecallRequest) GetEfs() []int32 {
+	if x != nil {
+		return x.Efs
+	}
+	return nil
+}
+
+func (x *MeasureRecallRequest) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
+// MeasureRecallResponse holds the recall at each beam width.
+type MeasureRecallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each ef, in the order of the request.
+	Points []*RecallPoint `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	// How many items were drawn.
+	QueryCount    int32 `protobuf:"varint,2,opt,name=query_count,json=queryCount,proto3" json:"query_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureRecallResponse) Reset() {
+	*x = MeasureRecallResponse{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureRecallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureRecallResponse) ProtoMessage() {}
+
+func (x *MeasureRecallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureRecallResponse.ProtoReflect.Descriptor instead.
+func (*MeasureRecallResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MeasureRecallResponse) GetPoints() []*RecallPoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *MeasureRecallResponse) GetQueryCount() int32 {
+	if x != nil {
+		return x.QueryCount
+	}
+	return 0
+}
+
+// RecallPoint is the recall at one beam width.
+type RecallPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Beam width.
+	Ef int32 `protobuf:"varint,1,opt,name=ef,proto3" json:"ef,omitempty"`
+	// Mean share of the true neighbors that were found; ties by distance count.
+	Recall float64 `protobuf:"fixed64,2,opt,name=recall,proto3" json:"recall,omitempty"`
+	// Standard error of recall.
+	StandardError float64 `protobuf:"fixed64,3,opt,name=standard_error,json=standardError,proto3" json:"standard_error,omitempty"`
+	// Mean number of distances of a query.
+	MeanDistanceCount float64 `protobuf:"fixed64,4,opt,name=mean_distance_count,json=meanDistanceCount,proto3" json:"mean_distance_count,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RecallPoint) Reset() {
+	*x = RecallPoint{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecallPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecallPoint) ProtoMessage() {}
+
+func (x *RecallPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecallPoint.ProtoReflect.Descriptor instead.
+func (*RecallPoint) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RecallPoint) GetEf() int32 {
+	if x != nil {
+		return x.Ef
+	}
+	return 0
+}
+
+func (x *RecallPoint) GetRecall() float64 {
+	if x != nil {
+		return x.Recall
+	}
+	return 0
+}
+
+func (x *RecallPoint) GetStandardError() float64 {
+	if x != nil {
+		return x.StandardError
+	}
+	return 0
+}
+
+func (x *RecallPoint) GetMeanDistanceCount() float64 {
+	if x != nil {
+		return x.MeanDistanceCount
+	}
+	return 0
+}
+
+// ListHubsRequest says how to look for hubs.
+type ListHubsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// How many neighbors are asked for, 1 to 1,000. 0 means 10.
+	NeighborCount int32 `protobuf:"varint,2,opt,name=neighbor_count,json=neighborCount,proto3" json:"neighbor_count,omitempty"`
+	// How many items are drawn, 1 to 100,000; all where there are fewer. 0 means 1,000.
+	QueryCount int32 `protobuf:"varint,3,opt,name=query_count,json=queryCount,proto3" json:"query_count,omitempty"`
+	// Seed of the draw.
+	Seed uint64 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"`
+	// How many hubs, and how many items without, to list: 1 to 10,000. 0 means 20.
+	ListSize      int32 `protobuf:"varint,5,opt,name=list_size,json=listSize,proto3" json:"list_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHubsRequest) Reset() {
+	*x = ListHubsRequest{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHubsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHubsRequest) ProtoMessage() {}
+
+func (x *ListHubsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHubsRequest.ProtoReflect.Descriptor instead.
+func (*ListHubsRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListHubsRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *ListHubsRequest) GetNeighborCount() int32 {
+	if x != nil {
+		return x.NeighborCount
+	}
+	return 0
+}
+
+func (x *ListHubsRequest) GetQueryCount() int32 {
+	if x != nil {
+		return x.QueryCount
+	}
+	return 0
+}
+
+func (x *ListHubsRequest) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
+func (x *ListHubsRequest) GetListSize() int32 {
+	if x != nil {
+		return x.ListSize
+	}
+	return 0
+}
+
+// ListHubsResponse says how neighbors are distributed.
+type ListHubsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The items that are neighbors of most, most first, ties by id.
+	Hubs []*Hub `protobuf:"bytes,1,rep,name=hubs,proto3" json:"hubs,omitempty"`
+	// Ids of items that are a neighbor of none, in ascending order. They mean something only where all items were drawn, or nearly.
+	OrphanIds []string `protobuf:"bytes,2,rep,name=orphan_ids,json=orphanIds,proto3" json:"orphan_ids,omitempty"`
+	// How many items are a neighbor of none.
+	OrphanCount int32 `protobuf:"varint,3,opt,name=orphan_count,json=orphanCount,proto3" json:"orphan_count,omitempty"`
+	// How many items were drawn.
+	QueryCount int32 `protobuf:"varint,4,opt,name=query_count,json=queryCount,proto3" json:"query_count,omitempty"`
+	// How many items the collection has.
+	ItemCount     int32 `protobuf:"varint,5,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHubsResponse) Reset() {
+	*x = ListHubsResponse{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHubsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHubsResponse) ProtoMessage() {}
+
+func (x *ListHubsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHubsResponse.ProtoReflect.Descriptor instead.
+func (*ListHubsResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListHubsResponse) GetHubs() []*Hub {
+	if x != nil {
+		return x.Hubs
+	}
+	return nil
+}
+
+func (x *ListHubsResponse) GetOrphanIds() []string {
+	if x != nil {
+		return x.OrphanIds
+	}
+	return nil
+}
+
+func (x *ListHubsResponse) GetOrphanCount() int32 {
+	if x != nil {
+		return x.OrphanCount
+	}
+	return 0
+}
+
+func (x *ListHubsResponse) GetQueryCount() int32 {
+	if x != nil {
+		return x.QueryCount
+	}
+	return 0
+}
+
+func (x *ListHubsResponse) GetItemCount() int32 {
+	if x != nil {
+		return x.ItemCount
+	}
+	return 0
+}
+
+// Hub is an item and how often it is a neighbor.
+type Hub struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// How many of the items drawn have it among their neighbors.
+	Count         int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hub) Reset() {
+	*x = Hub{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hub) ProtoMessage() {}
+
+func (x *Hub) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hub.ProtoReflect.Descriptor instead.
+func (*Hub) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Hub) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *Hub) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_segue_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_admin_service_proto_rawDesc = "" +
@@ -570,14 +999,57 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\brevision\x18\n" +
 	" \x01(\x03R\brevision\x12+\n" +
 	"\x11snapshot_revision\x18\v \x01(\x03R\x10snapshotRevision\x12$\n" +
-	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount2\xde\x02\n" +
+	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount\"\xa4\x01\n" +
+	"\x14MeasureRecallRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12%\n" +
+	"\x0eneighbor_count\x18\x02 \x01(\x05R\rneighborCount\x12\x1f\n" +
+	"\vquery_count\x18\x03 \x01(\x05R\n" +
+	"queryCount\x12\x10\n" +
+	"\x03efs\x18\x04 \x03(\x05R\x03efs\x12\x12\n" +
+	"\x04seed\x18\x05 \x01(\x04R\x04seed\"g\n" +
+	"\x15MeasureRecallResponse\x12-\n" +
+	"\x06points\x18\x01 \x03(\v2\x15.segue.v1.RecallPointR\x06points\x12\x1f\n" +
+	"\vquery_count\x18\x02 \x01(\x05R\n" +
+	"queryCount\"\x8c\x01\n" +
+	"\vRecallPoint\x12\x0e\n" +
+	"\x02ef\x18\x01 \x01(\x05R\x02ef\x12\x16\n" +
+	"\x06recall\x18\x02 \x01(\x01R\x06recall\x12%\n" +
+	"\x0estandard_error\x18\x03 \x01(\x01R\rstandardError\x12.\n" +
+	"\x13mean_distance_count\x18\x04 \x01(\x01R\x11meanDistanceCount\"\xaa\x01\n" +
+	"\x0fListHubsRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12%\n" +
+	"\x0eneighbor_count\x18\x02 \x01(\x05R\rneighborCount\x12\x1f\n" +
+	"\vquery_count\x18\x03 \x01(\x05R\n" +
+	"queryCount\x12\x12\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\x12\x1b\n" +
+	"\tlist_size\x18\x05 \x01(\x05R\blistSize\"\xb7\x01\n" +
+	"\x10ListHubsResponse\x12!\n" +
+	"\x04hubs\x18\x01 \x03(\v2\r.segue.v1.HubR\x04hubs\x12\x1d\n" +
+	"\n" +
+	"orphan_ids\x18\x02 \x03(\tR\torphanIds\x12!\n" +
+	"\forphan_count\x18\x03 \x01(\x05R\vorphanCount\x12\x1f\n" +
+	"\vquery_count\x18\x04 \x01(\x05R\n" +
+	"queryCount\x12\x1d\n" +
+	"\n" +
+	"item_count\x18\x05 \x01(\x05R\titemCount\"4\n" +
+	"\x03Hub\x12\x17\n" +
+	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count2\xa5\x04\n" +
 	"\fAdminService\x12i\n" +
 	"\x0eCreateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\"\x14\x8a\xe7\x18\x10\b\x03\x12\n" +
 	"collection\x18\x01\x12i\n" +
 	"\rListSnapshots\x12\x1e.segue.v1.ListSnapshotsRequest\x1a\x1f.segue.v1.ListSnapshotsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
 	"collection\x18\x01\x90\x02\x01\x12x\n" +
 	"\x12GetIndexStatistics\x12#.segue.v1.GetIndexStatisticsRequest\x1a$.segue.v1.GetIndexStatisticsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
-	"collection\x18\x01\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"collection\x18\x01\x90\x02\x01\x12i\n" +
+	"\rMeasureRecall\x12\x1e.segue.v1.MeasureRecallRequest\x1a\x1f.segue.v1.MeasureRecallResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x03\x90\x02\x01\x12Z\n" +
+	"\bListHubs\x12\x19.segue.v1.ListHubsRequest\x1a\x1a.segue.v1.ListHubsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x03\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_admin_service_proto_rawDescOnce sync.Once
@@ -591,7 +1063,7 @@ func file_segue_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_admin_service_proto_rawDescData
 }
 
-var file_segue_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_segue_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_segue_v1_admin_service_proto_goTypes = []any{
 	(*Snapshot)(nil),                   // 0: segue.v1.Snapshot
 	(*CreateSnapshotRequest)(nil),      // 1: segue.v1.CreateSnapshotRequest
@@ -601,24 +1073,36 @@ var file_segue_v1_admin_service_proto_goTypes = []any{
 	(*GetIndexStatisticsRequest)(nil),  // 5: segue.v1.GetIndexStatisticsRequest
 	(*GetIndexStatisticsResponse)(nil), // 6: segue.v1.GetIndexStatisticsResponse
 	(*IndexStatistics)(nil),            // 7: segue.v1.IndexStatistics
-	(*timestamppb.Timestamp)(nil),      // 8: google.protobuf.Timestamp
+	(*MeasureRecallRequest)(nil),       // 8: segue.v1.MeasureRecallRequest
+	(*MeasureRecallResponse)(nil),      // 9: segue.v1.MeasureRecallResponse
+	(*RecallPoint)(nil),                // 10: segue.v1.RecallPoint
+	(*ListHubsRequest)(nil),            // 11: segue.v1.ListHubsRequest
+	(*ListHubsResponse)(nil),           // 12: segue.v1.ListHubsResponse
+	(*Hub)(nil),                        // 13: segue.v1.Hub
+	(*timestamppb.Timestamp)(nil),      // 14: google.protobuf.Timestamp
 }
 var file_segue_v1_admin_service_proto_depIdxs = []int32{
-	8, // 0: segue.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	0, // 1: segue.v1.CreateSnapshotResponse.snapshot:type_name -> segue.v1.Snapshot
-	0, // 2: segue.v1.ListSnapshotsResponse.snapshots:type_name -> segue.v1.Snapshot
-	7, // 3: segue.v1.GetIndexStatisticsResponse.statistics:type_name -> segue.v1.IndexStatistics
-	1, // 4: segue.v1.AdminService.CreateSnapshot:input_type -> segue.v1.CreateSnapshotRequest
-	3, // 5: segue.v1.AdminService.ListSnapshots:input_type -> segue.v1.ListSnapshotsRequest
-	5, // 6: segue.v1.AdminService.GetIndexStatistics:input_type -> segue.v1.GetIndexStatisticsRequest
-	2, // 7: segue.v1.AdminService.CreateSnapshot:output_type -> segue.v1.CreateSnapshotResponse
-	4, // 8: segue.v1.AdminService.ListSnapshots:output_type -> segue.v1.ListSnapshotsResponse
-	6, // 9: segue.v1.AdminService.GetIndexStatistics:output_type -> segue.v1.GetIndexStatisticsResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	14, // 0: segue.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 1: segue.v1.CreateSnapshotResponse.snapshot:type_name -> segue.v1.Snapshot
+	0,  // 2: segue.v1.ListSnapshotsResponse.snapshots:type_name -> segue.v1.Snapshot
+	7,  // 3: segue.v1.GetIndexStatisticsResponse.statistics:type_name -> segue.v1.IndexStatistics
+	10, // 4: segue.v1.MeasureRecallResponse.points:type_name -> segue.v1.RecallPoint
+	13, // 5: segue.v1.ListHubsResponse.hubs:type_name -> segue.v1.Hub
+	1,  // 6: segue.v1.AdminService.CreateSnapshot:input_type -> segue.v1.CreateSnapshotRequest
+	3,  // 7: segue.v1.AdminService.ListSnapshots:input_type -> segue.v1.ListSnapshotsRequest
+	5,  // 8: segue.v1.AdminService.GetIndexStatistics:input_type -> segue.v1.GetIndexStatisticsRequest
+	8,  // 9: segue.v1.AdminService.MeasureRecall:input_type -> segue.v1.MeasureRecallRequest
+	11, // 10: segue.v1.AdminService.ListHubs:input_type -> segue.v1.ListHubsRequest
+	2,  // 11: segue.v1.AdminService.CreateSnapshot:output_type -> segue.v1.CreateSnapshotResponse
+	4,  // 12: segue.v1.AdminService.ListSnapshots:output_type -> segue.v1.ListSnapshotsResponse
+	6,  // 13: segue.v1.AdminService.GetIndexStatistics:output_type -> segue.v1.GetIndexStatisticsResponse
+	9,  // 14: segue.v1.AdminService.MeasureRecall:output_type -> segue.v1.MeasureRecallResponse
+	12, // 15: segue.v1.AdminService.ListHubs:output_type -> segue.v1.ListHubsResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_admin_service_proto_init() }
@@ -633,7 +1117,7 @@ func file_segue_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_admin_service_proto_rawDesc), len(file_segue_v1_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

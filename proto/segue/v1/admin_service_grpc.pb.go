@@ -22,6 +22,8 @@ const (
 	AdminService_CreateSnapshot_FullMethodName     = "/segue.v1.AdminService/CreateSnapshot"
 	AdminService_ListSnapshots_FullMethodName      = "/segue.v1.AdminService/ListSnapshots"
 	AdminService_GetIndexStatistics_FullMethodName = "/segue.v1.AdminService/GetIndexStatistics"
+	AdminService_MeasureRecall_FullMethodName      = "/segue.v1.AdminService/MeasureRecall"
+	AdminService_ListHubs_FullMethodName           = "/segue.v1.AdminService/ListHubs"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -41,6 +43,13 @@ type AdminServiceClient interface {
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	// GetIndexStatistics returns counts and sizes of the collection's index and store, as of about now.
 	GetIndexStatistics(ctx context.Context, in *GetIndexStatisticsRequest, opts ...grpc.CallOption) (*GetIndexStatisticsResponse, error)
+	// MeasureRecall draws items, asks for "more like this" of each as a search would and exactly, and compares. It costs an
+	// exact scan for each item drawn, on one processor: set a deadline to match. Safe to retry.
+	MeasureRecall(ctx context.Context, in *MeasureRecallRequest, opts ...grpc.CallOption) (*MeasureRecallResponse, error)
+	// ListHubs draws items, asks for "more like this" of each, and counts: which items are neighbors of most, and which of
+	// none. The first crowd others out, the others are never recommended. It costs a search for each item drawn, on one
+	// processor. There are no pages: what is listed is bounded by the request.
+	ListHubs(ctx context.Context, in *ListHubsRequest, opts ...grpc.CallOption) (*ListHubsResponse, error)
 }
 
 type adminServiceClient struct {
@@ -81,6 +90,26 @@ func (c *adminServiceClient) GetIndexStatistics(ctx context.Context, in *GetInde
 	return out, nil
 }
 
+func (c *adminServiceClient) MeasureRecall(ctx context.Context, in *MeasureRecallRequest, opts ...grpc.CallOption) (*MeasureRecallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MeasureRecallResponse)
+	err := c.cc.Invoke(ctx, AdminService_MeasureRecall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListHubs(ctx context.Context, in *ListHubsRequest, opts ...grpc.CallOption) (*ListHubsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHubsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListHubs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -98,6 +127,13 @@ type AdminServiceServer interface {
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	// GetIndexStatistics returns counts and sizes of the collection's index and store, as of about now.
 	GetIndexStatistics(context.Context, *GetIndexStatisticsRequest) (*GetIndexStatisticsResponse, error)
+	// MeasureRecall draws items, asks for "more like this" of each as a search would and exactly, and compares. It costs an
+	// exact scan for each item drawn, on one processor: set a deadline to match. Safe to retry.
+	MeasureRecall(context.Context, *MeasureRecallRequest) (*MeasureRecallResponse, error)
+	// ListHubs draws items, asks for "more like this" of each, and counts: which items are neighbors of most, and which of
+	// none. The first crowd others out, the others are never recommended. It costs a search for each item drawn, on one
+	// processor. There are no pages: what is listed is bounded by the request.
+	ListHubs(context.Context, *ListHubsRequest) (*ListHubsResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -115,6 +151,12 @@ func (UnimplementedAdminServiceServer) ListSnapshots(context.Context, *ListSnaps
 }
 func (UnimplementedAdminServiceServer) GetIndexStatistics(context.Context, *GetIndexStatisticsRequest) (*GetIndexStatisticsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetIndexStatistics not implemented")
+}
+func (UnimplementedAdminServiceServer) MeasureRecall(context.Context, *MeasureRecallRequest) (*MeasureRecallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MeasureRecall not implemented")
+}
+func (UnimplementedAdminServiceServer) ListHubs(context.Context, *ListHubsRequest) (*ListHubsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHubs not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -190,6 +232,42 @@ func _AdminService_GetIndexStatistics_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_MeasureRecall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MeasureRecallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).MeasureRecall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_MeasureRecall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).MeasureRecall(ctx, req.(*MeasureRecallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListHubs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHubsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListHubs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListHubs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListHubs(ctx, req.(*ListHubsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -208,6 +286,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetIndexStatistics",
 			Handler:    _AdminService_GetIndexStatistics_Handler,
+		},
+		{
+			MethodName: "MeasureRecall",
+			Handler:    _AdminService_MeasureRecall_Handler,
+		},
+		{
+			MethodName: "ListHubs",
+			Handler:    _AdminService_ListHubs_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -161,7 +161,8 @@ func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
 				case creates[m.Name()]:
 					want = descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 				case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "BatchGet"), strings.HasPrefix(name, "List"),
-					strings.HasSuffix(name, "NearestNeighbors"), strings.HasPrefix(name, "Explain"), name == "ScoreItems":
+					strings.HasSuffix(name, "NearestNeighbors"), strings.HasPrefix(name, "Explain"), name == "ScoreItems",
+					name == "MeasureRecall":
 					want = descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 				}
 				if level := idempotency(m); level != want {
