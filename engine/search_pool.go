@@ -65,7 +65,7 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 		}
 		// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
 		// all, in the order of memory.
-		exact := q.req.Exact || scanFactor*ef >= q.r.index.Len()
+		exact := q.req.Exact && !q.hurried || scanFactor*ef >= q.r.index.Len()
 		vecs := make([][]float32, len(probes))
 		for i := range probes {
 			vecs[i] = probes[i].vec

@@ -39,6 +39,11 @@ type ranked struct {
 	begun bool // a search was begun, whose results so far are found
 	found []hnsw.Candidate
 	stats hnsw.SearchStats // of the search that was begun
+	// kept is the answer so far, of keptPicks picks, where a partial one is allowed; hurried while the first of those is made.
+	kept      SearchResult
+	keptPicks int
+	hurried   bool
+
 	pool  []pooled
 	cands []rank.Candidate
 	picks []rank.Pick
@@ -67,13 +72,26 @@ func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req
 	q := newRanked(r, s, &a, &req, &result.Info)
 	search, cancel := q.deadline(ctx)
 	defer cancel()
+	err := q.answer(search, ctx, &result)
+	return result, err
+}
+
+// answer fills result under the deadline of search, which falls before that of the caller.
+func (q *ranked) answer(search, caller context.Context, result *SearchResult) error {
 	err := q.run(search)
-	partial := err != nil && req.AllowPartial && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
-	if err != nil && !partial {
-		return SearchResult{}, err
+	if err == nil {
+		q.finish()
+		return q.neighbors(result)
 	}
-	q.finish(partial)
-	return result, q.neighbors(&result)
+	if !q.req.AllowPartial || caller.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	result.Neighbors, result.Next = q.kept.Neighbors, q.kept.Next
+	result.Info.Completeness = PartialDeadline
+	if q.keptPicks < q.req.K {
+		result.Info.Shortfall = ShortOfTime
+	}
+	return nil
 }
 
 func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, info *SearchInfo) *ranked {
@@ -129,8 +147,17 @@ func (q *ranked) firstDepth() int {
 	return min(max(200, 4*k), most)
 }
 
-// run fetches and picks until K are picked, everything was seen, or the bound is reached.
+// run fetches and picks until K are picked, everything was seen, or the bound is reached. Where a partial answer is allowed it
+// begins with one from the K nearest of the graph: what comes after may take longer than there is time.
 func (q *ranked) run(ctx context.Context) error {
+	if q.req.AllowPartial {
+		q.hurried = true
+		if err := errors.Join(q.gather(ctx, q.req.K, false), q.pick(ctx), q.keep()); err != nil {
+			return err
+		}
+		q.hurried = false
+		q.begun = q.begun && !q.req.Exact
+	}
 	depth := q.firstDepth()
 	most := max(depth, maxCandidates/len(q.probes))
 	for {
@@ -140,11 +167,23 @@ func (q *ranked) run(ctx context.Context) error {
 		if err := q.pick(ctx); err != nil {
 			return err
 		}
+		if err := q.keep(); err != nil {
+			return err
+		}
 		if q.exhausted || depth == most || !q.dry() {
 			return nil
 		}
 		depth = min(2*depth, most)
 	}
+}
+
+// keep keeps the answer so far.
+func (q *ranked) keep() error {
+	if !q.req.AllowPartial {
+		return nil
+	}
+	q.kept, q.keptPicks = SearchResult{}, len(q.picks)
+	return q.neighbors(&q.kept)
 }
 
 // dry says whether deeper candidates could change the picks: there are too few, or a probe had none left for its turns.
@@ -320,17 +359,12 @@ func (q *ranked) matrix() *rank.Matrix {
 }
 
 // finish says what the search was, and why it gives fewer than K where it does.
-func (q *ranked) finish(partial bool) {
+func (q *ranked) finish() {
 	info := q.info
 	if q.req.reranked() || q.aim.each {
 		info.Candidates = len(q.pool)
 	}
 	switch {
-	case partial:
-		info.Completeness = PartialDeadline
-		if len(q.picks) < q.req.K {
-			info.Shortfall = ShortOfTime
-		}
 	case len(q.picks) == q.req.K:
 		info.Completeness = Complete
 	case !q.exhausted:
