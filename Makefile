@@ -35,6 +35,10 @@ test: ## all tests (PKG=./engine/... for some)
 race: ## tests of the concurrent packages under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short $(CONCURRENT)
 
+.PHONY: test-arm64
+test-arm64: ## the kernels and codecs as arm64 runs them, under qemu-user (Debian: apt-get install qemu-user)
+	GOARCH=arm64 CGO_ENABLED=0 go test -exec qemu-aarch64 ./internal/distance ./internal/quantize
+
 .PHONY: faults
 faults: ## crash, power loss and corruption tests in their long form
 	SEGUE_LONG=1 SEGUE_CRASH_ROUNDS=100 go test -timeout 60m ./storage/... ./engine/... ./cmd/segue/...
