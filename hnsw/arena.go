@@ -39,17 +39,30 @@ func tryReserve(o *Options, stride int) (*arenas, bool) {
 	n, m, m0 := uint64(o.MaxSlots), uint64(o.M), uint64(2*o.M)
 	upper := uint64(upperRows(o.MaxSlots, o.M))
 	words := (n + 63) / 64
-	if 4*(n*uint64(stride)+n*m0+upper*m+2*n)+8*words > maxReservation() {
+	own := n * uint64(stride)
+	if o.Vectors != nil {
+		own = 0
+	}
+	if 4*(own+n*m0+upper*m+2*n)+8*words > maxReservation() {
 		return nil, false
 	}
 	a := &arenas{}
-	ok := a.vectors.reserve(n*uint64(stride)) && a.links0.reserve(n*m0) && a.upper.reserve(upper*m) &&
+	ok := a.vectors.take(o.Vectors, n*uint64(stride)) && a.links0.reserve(n*m0) && a.upper.reserve(upper*m) &&
 		a.upperAt.reserve(n) && a.parents.reserve(n) && a.live.reserve(words)
 	if !ok {
 		a.release()
 		return nil, false
 	}
 	return a, true
+}
+
+// take uses the memory that the caller gives, or else reserves n elements.
+func (a *arena[T]) take(given *Memory, n uint64) bool {
+	if given == nil {
+		return a.reserve(n)
+	}
+	a.adopt(given.Bytes, n)
+	return true
 }
 
 // release gives the memory back. Nobody may touch it afterwards.

@@ -43,6 +43,16 @@ func (a *arena[T]) reserve(n uint64) bool {
 	return true
 }
 
+// adopt uses the first n elements of mem, which Options.Validate has looked at. It stays the caller's.
+func (a *arena[T]) adopt(mem []byte, n uint64) {
+	a.rows = unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n)
+}
+
+// misaligned returns by how many bytes mem misses the alignment of vectors.
+func misaligned(mem []byte) int {
+	return int(uintptr(unsafe.Pointer(unsafe.SliceData(mem))) % vectorAlign)
+}
+
 func (a *arena[T]) release() {
 	if a.mapping == nil {
 		return

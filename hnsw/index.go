@@ -79,7 +79,8 @@ type Index struct {
 	growMu sync.Mutex
 }
 
-// New returns an empty index. It reserves address space for o.MaxSlots slots, and touches almost none of it.
+// New returns an empty index. It reserves address space for o.MaxSlots slots, and touches almost none of it. Where it fails,
+// o.Vectors stays the caller's.
 //
 // Errors: a join of *OptionError; ErrReservation.
 func New(o Options) (*Index, error) {
@@ -140,6 +141,9 @@ func (x *Index) unmapIfUnused() {
 	x.mem.release()
 	x.mem = nil
 	x.releaseCodes()
+	if given := x.o.Vectors; given != nil && given.Release != nil {
+		given.Release()
+	}
 }
 
 // isLive reports whether searches may return slot. It is safe without a lock; slot must be below the reserved count.

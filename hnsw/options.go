@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/segue-ann/segue/internal/distance"
 )
 
 // Metric says what a distance is. Lower is closer in every metric.
@@ -62,7 +64,26 @@ type Options struct {
 	MaxSlots int
 	// Seed chooses the levels of the nodes: they are a function of Seed and slot alone.
 	Seed uint64
+	// Vectors is memory for the vectors; nil: the index has its own, as for everything else.
+	Vectors *Memory
 }
+
+// Memory is memory that a caller gives to an index: a shared mapping of a file, say, which the system may write out and read
+// again, so that vectors need not stay resident. Walks on codes do not touch vectors; only inserts and the rescoring of the
+// best of a beam do. Where codes do not tell neighbours apart, walks read vectors, and the memory had better be resident.
+type Memory struct {
+	// Bytes has the length of Options.VectorBytes or more, is aligned to 64 bytes, all zero, and nobody else's.
+	Bytes []byte
+	// Release, if not nil, is called once, when the index will not touch Bytes any more: in Close, in the Release of the last
+	// searcher, or in the Close of the open snapshot, whichever comes last.
+	Release func()
+}
+
+// VectorBytes returns how many bytes the vectors of MaxSlots slots take. Dim and MaxSlots must be set.
+func (o *Options) VectorBytes() int { return 4 * distance.PadF32(o.Dim) * o.MaxSlots }
+
+// vectorAlign is a cache line, which no row of vectors shares with another.
+const vectorAlign = 64
 
 // EnsureDefaults replaces zero fields by their defaults.
 func (o *Options) EnsureDefaults() {
@@ -90,5 +111,9 @@ func (o *Options) Validate() error {
 	check("M", o.M, minM, maxM)
 	check("EfConstruction", o.EfConstruction, minEfConstruction, maxEfConstruction)
 	check("MaxSlots", o.MaxSlots, 1, maxSlots)
+	if o.Vectors != nil && errs == nil {
+		check("Vectors", len(o.Vectors.Bytes), o.VectorBytes(), math.MaxInt)
+		check("alignment of Vectors", misaligned(o.Vectors.Bytes), 0, 0)
+	}
 	return errors.Join(errs...)
 }

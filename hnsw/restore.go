@@ -12,6 +12,8 @@ import (
 type RestoreOptions struct {
 	// MaxSlots is Options.MaxSlots of the restored index; 0 means the default. Images with more slots are refused.
 	MaxSlots int
+	// Vectors is Options.Vectors of the restored index.
+	Vectors *Memory
 }
 
 // Restorer builds an index from an image. The image is not trusted: a slab with an impossible length, slot, level or
@@ -25,7 +27,8 @@ type Restorer struct {
 
 // NewRestorer begins an index as the header describes it.
 //
-// Errors: *FormatError; *OptionError if MaxSlots is too small for the image; ErrReservation.
+// Errors, after which o.Vectors stays the caller's: *FormatError; *OptionError if MaxSlots is too small for the image, or
+// Vectors for MaxSlots; ErrReservation.
 func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
 	g, err := parseHeader(header)
 	if err != nil {
@@ -37,12 +40,15 @@ func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
 	if o.MaxSlots < int(g.slots) {
 		return nil, &OptionError{Field: "MaxSlots", Value: o.MaxSlots, Low: int(g.slots), High: maxSlots}
 	}
-	x, err := New(g.options(o.MaxSlots))
+	options := g.options(o.MaxSlots)
+	options.Vectors = o.Vectors
+	x, err := New(options)
 	if err != nil {
 		return nil, err
 	}
 	r := &Restorer{image: g, x: x}
 	if err := r.layOut(); err != nil {
+		x.o.Vectors = nil // stays the caller's
 		r.Close()
 		return nil, err
 	}

@@ -45,7 +45,12 @@ func encode(t fataler, s *hnsw.Snapshot) encoded {
 // restore builds the index of an image, slabs in an order of its own.
 func restore(t fataler, e encoded, maxSlots int) *hnsw.Index {
 	t.Helper()
-	r, err := hnsw.NewRestorer(e.Header, hnsw.RestoreOptions{MaxSlots: maxSlots})
+	return restoreInto(t, e, hnsw.RestoreOptions{MaxSlots: maxSlots})
+}
+
+func restoreInto(t fataler, e encoded, o hnsw.RestoreOptions) *hnsw.Index {
+	t.Helper()
+	r, err := hnsw.NewRestorer(e.Header, o)
 	if err != nil {
 		t.Fatalf("restorer: %v", err)
 	}

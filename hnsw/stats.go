@@ -14,10 +14,12 @@ type IndexStats struct {
 	MaxLevel int
 	// MeanDegree0 is the mean number of links of a live node on level 0.
 	MeanDegree0 float64
-	// BytesPerVector is the memory of one slot in the arenas: vector, links and state.
+	// BytesPerVector is the memory of one slot in the arenas: vector, links, codes and state; not what lies in Options.Vectors.
 	BytesPerVector float64
 	// Bytes is the memory of all slots: Slots * BytesPerVector.
 	Bytes int64
+	// GivenBytes is the part of Options.Vectors that slots take.
+	GivenBytes int64
 	// LinkDistances is the number of distances that Link and Delete have computed since the index was made.
 	LinkDistances uint64
 	// Searchers is the most searchers that were ever held at once.
@@ -51,6 +53,10 @@ func (x *Index) Stats() IndexStats {
 		st.Bytes = int64(4*st.Slots*(x.stride+x.m0+2) + 4*int(x.upperNext)*x.m + (st.Slots+7)/8)
 		if c := x.codes.Load(); c != nil {
 			st.Bytes += int64(st.Slots * c.stride)
+		}
+		if x.o.Vectors != nil {
+			st.GivenBytes = int64(4 * st.Slots * x.stride)
+			st.Bytes -= st.GivenBytes
 		}
 		st.BytesPerVector = float64(st.Bytes) / float64(st.Slots)
 	}

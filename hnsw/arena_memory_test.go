@@ -1,0 +1,111 @@
+package hnsw_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/internal/invariants"
+)
+
+// given returns zero memory for the vectors of o, aligned as mappings are, and counts how often it is released.
+func given(o hnsw.Options) (m *hnsw.Memory, released *int) {
+	mem := make([]byte, o.VectorBytes()+64)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))) & 63
+	released = new(int)
+	return &hnsw.Memory{Bytes: mem[skip : skip+o.VectorBytes()], Release: func() { *released++ }}, released
+}
+
+// TestVectorsInGivenMemory: an index whose vectors lie in the caller's memory answers as one that has its own, before and
+// after a restore, holds the vectors there, counts them apart, and gives the memory back once.
+func TestVectorsInGivenMemory(t *testing.T) {
+	const dim = 20
+	n := sized(1500)
+	o := hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: n, Seed: 5}
+	rng := rand.New(rand.NewPCG(79, 79))
+	vecs, queries := gaussian(rng, n, dim, 1), gaussian(rng, 30, dim, 1)
+	own := newIndex(t, o)
+	memory, released := given(o)
+	o.Vectors = memory
+	x, err := hnsw.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vecs {
+		for _, index := range []*hnsw.Index{own, x} {
+			if _, err := index.Insert(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	image := snapshotOf(t, x)
+	again, releasedAgain := given(o)
+	y := restoreInto(t, image, hnsw.RestoreOptions{MaxSlots: n, Vectors: again})
+	want := own.Acquire()
+	defer want.Release()
+	for _, index := range []*hnsw.Index{x, y} {
+		if err := index.Check(); err != nil {
+			t.Fatal(err)
+		}
+		s := index.Acquire()
+		for _, q := range queries {
+			a, _, err := want.Search(context.Background(), q, hnsw.SearchParams{K: 10, Ef: 40})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, _, err := s.Search(context.Background(), q, hnsw.SearchParams{K: 10, Ef: 40}); err != nil || !slices.Equal(a, b) {
+				t.Fatalf("%v, error %v, want %v", b, err, a)
+			}
+		}
+		if st, all := index.Stats(), own.Stats(); st.GivenBytes != int64(4*32*n) || st.Bytes+st.GivenBytes != all.Bytes {
+			t.Errorf("%d bytes and %d given, %d where all are its own", st.Bytes, st.GivenBytes, all.Bytes)
+		}
+		if err := index.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if *released+*releasedAgain != 0 && index == x {
+			t.Fatal("the memory is released while a searcher is held")
+		}
+		s.Release()
+		if err := index.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if *released != 1 || *releasedAgain != 1 {
+		t.Errorf("released %d and %d times", *released, *releasedAgain)
+	}
+	if !invariants.Race && !bytes.Equal(memory.Bytes[:4*dim], unsafe.Slice((*byte)(unsafe.Pointer(&vecs[0][0])), 4*dim)) {
+		t.Error("the first vector is not in the memory given")
+	}
+}
+
+func TestGivenMemoryIsRefused(t *testing.T) {
+	o := hnsw.Options{Dim: 20, Metric: hnsw.L2, MaxSlots: 100}
+	memory, released := given(o)
+	for what, b := range map[string][]byte{"short": memory.Bytes[:len(memory.Bytes)-1], "none": nil, "not aligned": nil} {
+		o := o
+		if o.Vectors = (&hnsw.Memory{Bytes: b, Release: memory.Release}); what == "not aligned" {
+			if invariants.Race {
+				continue
+			}
+			o.MaxSlots--
+			o.Vectors.Bytes = memory.Bytes[4:]
+		}
+		var refused *hnsw.OptionError
+		if _, err := hnsw.New(o); !errors.As(err, &refused) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	image := encoded{Header: snapshotOf(t, newIndex(t, o)).Header}
+	if _, err := hnsw.NewRestorer(image.Header, hnsw.RestoreOptions{MaxSlots: 101, Vectors: memory}); err == nil {
+		t.Error("memory for 100 slots is taken for 101")
+	}
+	if *released != 0 {
+		t.Errorf("memory that was refused is released %d times", *released)
+	}
+}
