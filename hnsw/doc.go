@@ -49,7 +49,7 @@
 // that comes into a cluster wider than its beam meets nobody else, rows that fill up drop the farthest first, and a deletion
 // pairs off neighbours of one cluster. Then searches end in the wrong cluster, at any ef. So a new node also picks among what its
 // walk saw of level 1 (Searcher.lookFurther), a row drops links that are dominated by a margin (dominance), and a deletion
-// keeps together what the deleted node connected (committer.connect).
+// keeps together what the deleted node connected (committer.connect). See docs/adr/0008-links-between-clusters.md.
 //
 // A new node takes up to M diverse links on level 0 and is filled to M/2 (Index.linkBudget). Levels come from a hash of the
 // slot (level.go). The tree of links is not in the paper; see tree.go. At most 4 candidates at one distance are linked,
