@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -402,23 +403,28 @@ func TestFilterUnderChurn(t *testing.T) {
 	hnsw.FitAt(x, 64)
 	var clock atomic.Int64
 	var lives [maxSlots]atomic.Pointer[life]
-	insert := func(rng *rand.Rand) uint32 {
+	// insert fails while searchers hold too many deleted slots back.
+	insert := func(rng *rand.Rand) (uint32, bool) {
 		vec := gaussian(rng, 1, dim, 1)[0]
 		slot, err := x.Allocate(vec)
+		if errors.Is(err, hnsw.ErrFull) {
+			return 0, false
+		}
 		if err != nil {
 			t.Error(err)
-			return 0
+			return 0, false
 		}
 		lives[slot].Store(&life{vec: vec})
 		if err := x.Link(slot); err != nil {
 			t.Error(err)
 		}
-		return slot
+		return slot, true
 	}
 	rng := rand.New(rand.NewPCG(67, 67))
 	var slots []uint32
 	for range 400 {
-		slots = append(slots, insert(rng))
+		slot, _ := insert(rng)
+		slots = append(slots, slot)
 	}
 	var stop atomic.Bool
 	var reading sync.WaitGroup
@@ -464,13 +470,18 @@ func TestFilterUnderChurn(t *testing.T) {
 		})
 	}
 	for range writes {
+		slot, ok := insert(rng)
+		if !ok {
+			runtime.Gosched()
+			continue
+		}
 		i := rng.IntN(len(slots))
 		was := lives[slots[i]].Load()
 		if err := x.Delete(slots[i]); err != nil {
 			t.Error(err)
 		}
 		was.died.Store(clock.Add(1))
-		slots[i] = insert(rng)
+		slots[i] = slot
 	}
 	stop.Store(true)
 	reading.Wait()

@@ -124,8 +124,11 @@ func TestGateTracks(t *testing.T) {
 	if len(base) != 63_468 || len(queries) != 250 {
 		t.Fatalf("%d tracks, %d playlists", len(base), len(queries))
 	}
-	pass(t, hnsw.Cosine, base, queries, 1000,
+	x := pass(t, hnsw.Cosine, base, queries, 1000,
 		gate{16, 0.98, 250}, gate{64, 0.995, 430}, gate{128, 0.998, 620})
+	filterGates(t, x, hnsw.Cosine, base, queries[:16], 350)
+	walkGates(t, x, base, queries[:50], 0.97, 650)
+	severalGates(t, x, queries, 0.99, 2)
 }
 
 // TestGateMNIST: 20,000 of the 60,000 images of mnist784; all of them with SEGUE_LONG=1.
@@ -144,6 +147,9 @@ func TestGateMNIST(t *testing.T) {
 	if _, ok := hnsw.Codec(x); !ok {
 		t.Error("walks do not read codes of mnist784")
 	}
+	filterGates(t, x, hnsw.L2, base, queries[:10], 600)
+	walkGates(t, x, base, queries[:50], 0.97, 800)
+	severalGates(t, x, queries, 0.99, 2)
 }
 
 // skewed draws vectors like the factors of a music model: unit directions around a few tastes, norms log-normal.

@@ -17,10 +17,15 @@ const (
 	rescoreSigmas = 2.5
 	// rescoreChunk is how many more are rescored at a time.
 	rescoreChunk = 16
+	// missesSampled is how many estimates of a scan are checked; see sampleMisses.
+	missesSampled = 32
 )
 
 // misses are the errors of the estimates seen in one search.
-type misses struct{ n, sum, sum2 float64 }
+type misses struct {
+	n, sum, sum2 float64
+	sampled      bool // they are of slots taken at random; others are not added
+}
 
 func (m *misses) add(e float64) { m.n, m.sum, m.sum2 = m.n+1, m.sum+e, m.sum2+e*e }
 
@@ -35,31 +40,59 @@ func (m *misses) likely() (most float64, ok bool) {
 }
 
 // rescore makes s.exact hold, ascending, the k nearest slots by true distance of what it holds and of entries, which ascend
-// by estimate; or all, if there are fewer. Slots in taken, where there is one, are passed over, and those rescored put into it; where check is
+// by estimate; or all, if there are fewer. It reports whether it stopped before their end, because no other can be expected
+// among the k best. Slots in taken, where there is one, are passed over, and those rescored put into it; where check is
 // set, slots that are not live now are left out.
-func (s *Searcher) rescore(entries []uint64, k int, taken *visited, check bool) {
+func (s *Searcher) rescore(entries []uint64, k int, taken *visited, check bool) (sure bool) {
 	for at, chunk := 0, k+k/2; at < len(entries); chunk = rescoreChunk {
-		if most, ok := s.missed.likely(); ok && len(s.exact) >= k {
-			if s.estimate(entryKey(entries[at]))-most > float64(keyDistance(entryKey(s.exact[k-1]))) {
-				break
-			}
+		if s.cannotEnter(entryKey(entries[at]), k) {
+			return true
 		}
-		n := 0
-		var estimates [scoreBatch]uint32
-		for ; at < len(entries) && n < min(chunk, scoreBatch); at++ {
-			if slot := entrySlot(entries[at]); taken == nil || taken.add(slot) {
-				s.ids[n], estimates[n] = slot, entryKey(entries[at])
-				n++
-			}
-		}
-		keys := s.keys[:n]
-		s.trueKeys(s.ids[:n], keys)
-		for i, slot := range s.ids[:n] {
-			s.missed.add(s.estimate(estimates[i]) - float64(keyDistance(keys[i])))
-			if !check || s.x.isLive(slot) {
-				s.exact = append(s.exact, packEntry(keys[i], slot))
-			}
-		}
-		slices.Sort(s.exact)
+		chunk := entries[at:min(at+min(chunk, scoreBatch), len(entries))]
+		at += len(chunk)
+		s.rescoreAll(chunk, taken, check)
 	}
+	return false
+}
+
+// rescoreAll is rescore of at most scoreBatch entries, all of them.
+func (s *Searcher) rescoreAll(entries []uint64, taken *visited, check bool) {
+	n := 0
+	var estimates [scoreBatch]uint32
+	for _, e := range entries {
+		if slot := entrySlot(e); taken == nil || taken.add(slot) {
+			s.ids[n], estimates[n] = slot, entryKey(e)
+			n++
+		}
+	}
+	keys := s.keys[:n]
+	s.trueKeys(s.ids[:n], keys)
+	for i, slot := range s.ids[:n] {
+		if !s.missed.sampled {
+			s.missed.add(s.estimate(estimates[i]) - float64(keyDistance(keys[i])))
+		}
+		if !check || s.x.isLive(slot) {
+			s.exact = append(s.exact, packEntry(keys[i], slot))
+		}
+	}
+	slices.Sort(s.exact)
+}
+
+// sampleMisses rescores a few of entries at even distances, to see the errors of estimates that were not chosen for being low.
+// The lowest estimates are low by luck, and what they say of their errors is too good where many are nearly as near: of what a
+// filter leaves far from the query, or of an outlier's neighbors.
+func (s *Searcher) sampleMisses(entries []uint64) {
+	var sample [missesSampled]uint64
+	n := 0
+	for step := max(1, len(entries)/missesSampled); n < missesSampled && n*step < len(entries); n++ {
+		sample[n] = entries[n*step]
+	}
+	s.rescoreAll(sample[:n], &s.more.taken, s.more.walked)
+	s.missed.sampled = n > 1
+}
+
+// cannotEnter reports that a slot with the given key of a walk, or a higher one, can not be expected among the k best.
+func (s *Searcher) cannotEnter(key uint32, k int) bool {
+	most, ok := s.missed.likely()
+	return ok && len(s.exact) >= k && s.estimate(key)-most > float64(keyDistance(entryKey(s.exact[k-1])))
 }

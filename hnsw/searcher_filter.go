@@ -9,7 +9,7 @@ import (
 )
 
 // Filtered search. The beam holds allowed slots only; a slot that is not allowed is never compared with the query, except by
-// the scouts that begin (searcher_scout.go). From one allowed slot to the next the walk goes as ACORN (Patel et al. 2024) and
+// the scout that begins (searcher_scout.go). From one allowed slot to the next the walk goes as ACORN (Patel et al. 2024) and
 // NaviX (Sehgal & Salihoglu 2025) do: by their links where these lead to enough allowed slots, and else through neighbors
 // that are not allowed to theirs. Such a neighbor is passed through once a search.
 //
@@ -22,7 +22,7 @@ const (
 	enoughShare = 4 // one in four links read
 	// rowsAhead is how many rows of links are asked for before they are read.
 	rowsAhead = 8
-	// scanFirst: where the scan costs less than so many unfiltered walks, scouts are not even sent.
+	// scanFirst: where the scan costs less than so many unfiltered walks, the scout is not even sent.
 	scanFirst = 2
 )
 
@@ -35,33 +35,50 @@ func (s *Searcher) start(ctx context.Context) error {
 	b.started = true
 	s.visited.begin(x.slots.Load())
 	b.taken.begin(x.slots.Load())
-	ef := min(p.K, max(1, x.Len()))
-	if !p.Exact {
-		ef = min(max(p.K, p.Ef), max(1, x.Len()))
-	}
-	s.pool.reset(ef, 0)
+	ef := p.K
 	s.walking = nil
 	if !p.Exact {
+		ef = max(p.K, p.Ef)
 		s.walking = x.codes.Load()
 	}
+	ef = min(ef, max(1, x.Len()))
+	s.pool.reset(ef, 0)
 	entry := x.entry.Load()
 	switch {
 	case p.Exact || p.Allowed != nil && s.prefersScan(ef, scanFirst, 1):
-		b.plan = PlanScan
-		s.bindBeam()
-		return s.scan(ctx)
+		return s.scanInstead(ctx)
 	case entry == noEntry:
 		b.scanned = true
 		return nil
-	case p.Allowed != nil || b.queries > 1:
-		return s.sendScouts(ctx, entry, ef)
+	case b.queries > 1:
+		return s.walkApart(ctx, entry)
 	}
-	b.walked = true
-	slot := s.land(0, entry)
+	return s.startWalk(ctx, entry)
+}
+
+// startWalk offers the beam of one query where to roam from; or all there is, if scouting shows that the scan is cheaper.
+func (s *Searcher) startWalk(ctx context.Context, entry uint64) error {
+	s.more.walked = true
+	slot := s.land(entry)
+	if s.more.params.Allowed != nil {
+		return s.sendScout(ctx, slot)
+	}
 	s.visited.add(slot)
 	s.ids[0] = slot
 	s.scoreAndKeep(1)
 	return nil
+}
+
+// scanInstead scans, and forgets what the beam held.
+func (s *Searcher) scanInstead(ctx context.Context) error {
+	b := &s.more
+	if b.plan = PlanScan; b.apart {
+		return nil // one scan will serve all queries
+	}
+	b.keeps = b.keeps || s.walking != nil // see fill
+	s.restart()
+	s.bindBeam()
+	return s.scan(ctx)
 }
 
 // prefersScan reports whether the scan costs less than times walks of a beam of ef, where share of the slots are allowed.
@@ -73,11 +90,8 @@ func (s *Searcher) prefersScan(ef int, times, share float64) bool {
 	return x.scanCost(s.walking, b.matches(x), b.queries) < times*x.walkCost(s.walking, ef, b.queries, share)
 }
 
-// land descends to level 0 for query i.
-func (s *Searcher) land(i int, entry uint64) uint32 {
-	if s.more.queries > 1 {
-		s.scorer.bind(s.more.many.vec(i))
-	}
+// land descends to level 0 for the query that the scorer is bound to.
+func (s *Searcher) land(entry uint64) uint32 {
 	s.bindCodes()
 	slot, top := unpackEntryPoint(entry)
 	key := s.walkKey(slot)
@@ -231,5 +245,8 @@ func (s *Searcher) scan(ctx context.Context) error {
 		}
 	}
 	s.scoreAndKeep(n)
+	if s.walking != nil && b.keeps {
+		s.sampleMisses(b.spill)
+	}
 	return nil
 }

@@ -26,9 +26,13 @@ type begun struct {
 	spill   []uint64 // see pool.widen
 	many    *queries
 
-	scouts  []scout          // see searcher_scout.go
-	turn    int              // the scout that was asked for a node last
-	passed  visited          // slots that are not allowed and whose links were read
+	scout  scout   // see searcher_scout.go
+	passed visited // slots that are not allowed and whose links were read
+
+	apart   bool     // several queries are walked for one after the other; see searcher_apart.go
+	settled bool     // the beam is what walks ended with: roaming is for a wider one
+	starts  []uint32 // what the walks found
+
 	failing [4 * maxM]uint32 // room for two rows
 }
 
@@ -103,16 +107,16 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 				return err
 			}
 		}
-		if !b.scanned {
+		if !b.scanned && !b.settled {
 			if err := s.roam(ctx); err != nil {
 				return err
 			}
 		}
-		s.fill(n)
-		if len(s.exact) >= n {
+		sure := s.fill(n)
+		if len(s.exact) >= n && (sure || !b.scanned || len(b.spill) == 0) {
 			break
 		}
-		if len(b.spill) > 0 {
+		if len(b.spill) > 0 || b.settled {
 			width = 2 * s.pool.ef
 			continue
 		}
@@ -135,7 +139,7 @@ func (s *Searcher) restart() {
 	s.visited.begin(s.x.slots.Load())
 	s.more.taken.begin(s.x.slots.Load())
 	s.pool.reset(s.pool.ef, 0)
-	s.exact, s.more.walked = s.exact[:0], false
+	s.exact, s.more.walked, s.more.spill = s.exact[:0], false, s.more.spill[:0]
 }
 
 // widen makes the beam one of ef. Where scanning what the walk has not met costs less than walking on, it scans.
@@ -147,17 +151,22 @@ func (s *Searcher) widen(ctx context.Context, ef int) error {
 		}
 	}
 	b.spill = s.pool.widen(ef, b.spill)
+	b.settled = false
 	return nil
 }
 
 // fill makes s.exact hold, ascending and with true distances, the n nearest slots that were scored and not given; or all
-// that the beam has, if it has fewer.
-func (s *Searcher) fill(n int) {
+// that the beam has, if it has fewer. It is sure if nothing that was scored, in the beam or not, can be nearer.
+//
+// A walk is never sure of what it did not meet, so it leaves the doubt. A scan met everything; but where the nearest of what is
+// allowed are far away, hundreds lie closer together than codes can tell, and the beam alone does not hold the best.
+func (s *Searcher) fill(n int) (sure bool) {
 	b := &s.more
 	entries := s.pool.sorted()
 	if s.walking != nil {
-		s.rescore(entries, n, &b.taken, b.walked)
+		sure = s.rescore(entries, n, &b.taken, b.walked)
 	} else {
+		sure = true
 		worst := uint64(0) // of those that are left from the batch before
 		if left := len(s.exact); left > 0 {
 			worst = s.exact[left-1]
@@ -176,6 +185,7 @@ func (s *Searcher) fill(n int) {
 	if s.pool.heaped {
 		slices.Reverse(entries) // descending: the heap it was
 	}
+	return sure
 }
 
 // give moves the first n of s.exact to the results.

@@ -96,7 +96,7 @@ func (s *Searcher) begin(ctx context.Context, query []float32, p SearchParams) e
 	s.scorer.count, s.code.count, s.hops = 0, 0, 0
 	s.results, s.exact, s.missed = s.results[:0], s.exact[:0], misses{}
 	b.params, b.queries, b.plan, b.given, b.spill = p, 1, PlanGraph, 0, b.spill[:0]
-	b.keeps, b.started, b.walked, b.scanned = false, false, false, false
+	b.keeps, b.started, b.walked, b.scanned, b.settled = false, false, false, false, false
 	return nil
 }
 
