@@ -129,6 +129,7 @@ func TestGateTracks(t *testing.T) {
 	filterGates(t, x, hnsw.Cosine, base, queries[:16], 350)
 	walkGates(t, x, base, queries[:50], 0.97, 650)
 	severalGates(t, x, queries, 0.99, 2)
+	calibrationGate(t, x, queries[:200])
 }
 
 // TestGateMNIST: 20,000 of the 60,000 images of mnist784; all of them with SEGUE_LONG=1.
@@ -150,6 +151,7 @@ func TestGateMNIST(t *testing.T) {
 	filterGates(t, x, hnsw.L2, base, queries[:10], 600)
 	walkGates(t, x, base, queries[:50], 0.97, 800)
 	severalGates(t, x, queries, 0.99, 2)
+	calibrationGate(t, x, queries[:200])
 }
 
 // skewed draws vectors like the factors of a music model: unit directions around a few tastes, norms log-normal.
