@@ -59,6 +59,7 @@ type Client struct {
 	Retrieval   seguev1.RetrievalServiceClient
 	Items       seguev1.ItemServiceClient
 	Profiles    seguev1.ProfileServiceClient
+	Exclusions  seguev1.ExclusionServiceClient
 	Collections seguev1.CollectionServiceClient
 	Admin       seguev1.AdminServiceClient
 	Imports     seguev1.ImportServiceClient
@@ -121,6 +122,7 @@ func New(conn *grpc.ClientConn) *Client {
 		Retrieval:   seguev1.NewRetrievalServiceClient(conn),
 		Items:       seguev1.NewItemServiceClient(conn),
 		Profiles:    seguev1.NewProfileServiceClient(conn),
+		Exclusions:  seguev1.NewExclusionServiceClient(conn),
 		Collections: seguev1.NewCollectionServiceClient(conn),
 		Admin:       seguev1.NewAdminServiceClient(conn),
 		Imports:     seguev1.NewImportServiceClient(conn),

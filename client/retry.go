@@ -15,6 +15,7 @@ func services() []protoreflect.FileDescriptor {
 		seguev1.File_segue_v1_retrieval_service_proto,
 		seguev1.File_segue_v1_item_service_proto,
 		seguev1.File_segue_v1_profile_service_proto,
+		seguev1.File_segue_v1_exclusion_service_proto,
 		seguev1.File_segue_v1_collection_service_proto,
 		seguev1.File_segue_v1_admin_service_proto,
 	}

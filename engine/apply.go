@@ -98,7 +98,9 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 	}
 	for _, p := range puts {
 		// For a moment old and new are both found; searches keep the bound one.
-		if old, replaced := r.table.bind(p.m.id, p.slot); replaced {
+		old, replaced := r.table.bind(p.m.id, p.slot)
+		r.filters.Settle(p.slot)
+		if replaced {
 			if err := r.retireSlot(old); err != nil {
 				return nil, fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}

@@ -79,6 +79,9 @@ type Engine struct {
 	// lastRead is when a read last began, in nanoseconds since 1970: what builds yield to.
 	lastRead atomic.Int64
 
+	exclusions exclusionCache
+	releases   atomic.Uint64 // serials given to releases
+
 	closed atomic.Bool
 }
 
@@ -93,6 +96,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
+	e.exclusions.init()
 	rows, err := store.Collections()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read catalog: %w", err), e.Close())

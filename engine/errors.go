@@ -52,6 +52,7 @@ const (
 	ReasonUnknownAttribute   Reason = "UNKNOWN_ATTRIBUTE"
 	ReasonAttributeType      Reason = "ATTRIBUTE_TYPE_MISMATCH"
 	ReasonDuplicateAttribute Reason = "DUPLICATE_ATTRIBUTE"
+	ReasonNotFilterable      Reason = "ATTRIBUTE_NOT_FILTERABLE"
 )
 
 // Violation is one broken rule of one field.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/segue-ann/segue/engine/rank"
+	"github.com/segue-ann/segue/hnsw"
 )
 
 // Explained is an answer beside the exact one.
@@ -57,6 +58,8 @@ const (
 	Present AbsenceReason = iota + 1
 	NotIndexed
 	IsSeed
+	FilteredOut
+	Excluded
 	BelowMinScore
 	NearNegative
 	MissedBySearch
@@ -76,6 +79,8 @@ type Absence struct {
 	HasScore bool
 	// Detail is the reason in words.
 	Detail string
+	// Clause is the condition of the filter or of excluded attributes, as a filter string, the name of the exclusion set, or the id.
+	Clause string
 	// Attribute, Value and CrowdedBy say which limit crowded it out: the value without room, and who took the room.
 	Attribute, Value string
 	CrowdedBy        []string
@@ -111,7 +116,12 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	if !ok {
 		return Absence{Reason: NotIndexed, Detail: "there is no item of this id"}, nil
 	}
-	q := newRanked(r, s, &a, &req, new(SearchInfo))
+	allowed, err := r.allowed(ctx, req.Filter, &req.Exclusions)
+	if err != nil {
+		return Absence{}, err
+	}
+	defer allowed.release()
+	q := newRanked(r, s, &a, &req, &allowed, new(SearchInfo))
 	p := pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}
 	near := !q.best(&p)
 	absence := Absence{Score: float32(p.score), HasScore: true}
@@ -119,6 +129,8 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	case q.isSeed(slot, id):
 		absence.Reason, absence.Detail = IsSeed, "the query names it"
 		return absence, nil
+	case !allowed.admits(p.entry):
+		return absence, r.whyDenied(ctx, &absence, p.entry, &req)
 	case q.below(p.score):
 		absence.Reason, absence.Detail = BelowMinScore, fmt.Sprintf("its score %g is below min_score %g", absence.Score, req.MinScore)
 		return absence, nil
@@ -136,7 +148,7 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	ef := q.info.EfUsed
 	exactly := req
 	exactly.Ef, exactly.Exact, exactly.Seed, exactly.Now = 0, true, q.seed, q.now
-	exact := newRanked(r, s, &a, &exactly, new(SearchInfo))
+	exact := newRanked(r, s, &a, &exactly, &allowed, new(SearchInfo))
 	if err := exact.run(ctx); err != nil {
 		return Absence{}, err
 	}
@@ -191,7 +203,7 @@ func (q *ranked) whyNotPicked(a *Absence, id string) {
 
 // rankByScore returns the position, from 1, of an item among all that may be returned, by score and id.
 func (q *ranked) rankByScore(ctx context.Context, p *pooled) (int, error) {
-	found, _, err := q.s.Exact(ctx, q.probes[0].vec, q.r.index.Slots()+1)
+	found, _, err := q.s.Search(ctx, q.probes[0].vec, hnsw.SearchParams{K: q.r.index.Slots() + 1, Allowed: q.allowed.set, Exact: true})
 	if err != nil {
 		return 0, err
 	}

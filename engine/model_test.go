@@ -29,6 +29,8 @@ func TestModel(t *testing.T) {
 					"delete":    m.delete,
 					"update":    m.updateAttributes,
 					"filter":    m.filter,
+					"exclude":   m.exclude,
+					"allowed":   m.searchAllowed,
 					"profile":   m.profile,
 					"search":    m.search,
 					"list":      m.list,
@@ -58,6 +60,7 @@ type model struct {
 	c        *Collection
 	truth    *oracle
 	profiles map[string][]float32
+	excluded map[string]map[string]bool // by set
 	lsn      LSN
 	releaseModel
 }
@@ -67,6 +70,7 @@ func newModel(t *rapid.T, metric Metric) *model {
 		fs:       vfs.NewCrashableMem(),
 		truth:    oracleOf(metric, nil),
 		profiles: map[string][]float32{},
+		excluded: map[string]map[string]bool{},
 	}
 	m.init()
 	m.open(t)

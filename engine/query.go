@@ -71,6 +71,10 @@ type SearchRequest struct {
 	Exact bool
 	// MinRevision makes the search wait until every write up to it is visible (read your writes).
 	MinRevision LSN
+	// Filter is what neighbors must fulfil; nil for nothing.
+	Filter *Filter
+	// Exclusions are never neighbors.
+	Exclusions Exclusions
 	// WithAttributes returns attributes: all of them where AttributeNames is empty, else those named.
 	WithAttributes bool
 	AttributeNames []string
@@ -200,6 +204,8 @@ const (
 	PlanGraph Plan = iota + 1
 	// PlanExact is an exact scan.
 	PlanExact
+	// PlanFiltered is a beam search of the HNSW graph that goes by a filter.
+	PlanFiltered
 )
 
 // Completeness says whether the result has all that was asked for.
@@ -244,6 +250,9 @@ type SearchInfo struct {
 	Completeness Completeness
 	// EfUsed is the beam width used; 0 under PlanExact.
 	EfUsed int
+	// Matching is how many items filter and exclusions allow, where Filtered says that there are any.
+	Matching int
+	Filtered bool
 	// Distances is how many distances were computed; Hops how many nodes were expanded.
 	Distances int
 	Hops      int

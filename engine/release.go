@@ -16,6 +16,7 @@ import (
 // the applier that keeps the two in step. Collection.acquire hands it to calls.
 type release struct {
 	engine *Engine
+	serial uint64 // of all releases loaded since the engine was opened
 	cfg    *CollectionConfig
 	model  EmbeddingModel
 
@@ -65,6 +66,7 @@ func newRelease(e *Engine, collection uint32, record *collectionRecord, id uint3
 	}
 	r := &release{
 		engine:    e,
+		serial:    e.releases.Add(1),
 		cfg:       &record.Config,
 		model:     rel.Model,
 		rows:      e.store.Collection(collection, id),

@@ -47,7 +47,7 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 	if err != nil {
 		return ScoreResult{}, err
 	}
-	q := newRanked(r, s, &a, &search, new(SearchInfo))
+	q := newRanked(r, s, &a, &search, &allowance{}, new(SearchInfo))
 	result.Unresolved = a.unresolved
 	var (
 		ps    []pooled

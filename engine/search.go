@@ -35,13 +35,19 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	if err != nil {
 		return SearchResult{}, err
 	}
+	allowed, err := r.allowed(ctx, req.Filter, &req.Exclusions)
+	if err != nil {
+		return SearchResult{}, err
+	}
+	defer allowed.release()
 	for attempt := 1; ; attempt++ {
 		result := SearchResult{Info: SearchInfo{Revision: revision}}
 		if aim.vec != nil && len(aim.seeds) == 0 && req.plain() {
-			err = r.search(ctx, s, aim.vec, aim.seed, &req, &result)
+			err = r.search(ctx, s, aim.vec, aim.seed, &req, &allowed, &result)
 		} else {
-			result, err = r.searchRanked(ctx, s, aim, req, revision)
+			result, err = r.searchRanked(ctx, s, aim, req, allowed, revision)
 		}
+		result.Info.Filtered, result.Info.Matching = allowed.set != nil, allowed.matching
 		if err != nil {
 			return SearchResult{}, err
 		}
@@ -85,7 +91,7 @@ const maxTieFetch = 16
 
 // search fills result. It asks for more where dropping the seed or stale versions leaves fewer than K, and
 // where the last neighbor's distance is shared by candidates that may have been cut off.
-func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, result *SearchResult) error {
+func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, allowed *allowance, result *SearchResult) error {
 	ef := req.Ef
 	if ef == 0 {
 		ef = DefaultEf(req.K)
@@ -97,26 +103,17 @@ func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, s
 	info := &result.Info
 	first := req.K + overFetch
 	for fetch := first; ; fetch *= 2 {
-		var (
-			found []hnsw.Candidate
-			stats hnsw.SearchStats
-			err   error
-		)
-		if req.Exact {
-			found, stats, err = s.Exact(ctx, vec, fetch)
-		} else {
-			found, stats, err = s.Search(ctx, vec, hnsw.SearchParams{K: fetch, Ef: max(ef, fetch)})
-		}
+		found, stats, err := s.Search(ctx, vec, hnsw.SearchParams{K: fetch, Ef: max(ef, fetch), Allowed: allowed.set, Exact: req.Exact})
 		if err != nil {
 			return err
 		}
 		info.Distances += stats.Distances
 		info.Hops += stats.Hops
-		info.Plan, info.EfUsed = PlanGraph, max(ef, fetch)
-		if stats.Exact {
-			info.Plan, info.EfUsed = PlanExact, 0
+		info.Plan, info.EfUsed = planOf(stats), max(ef, fetch)
+		if info.Plan == PlanExact {
+			info.EfUsed = 0
 		}
-		result.Neighbors, err = r.translate(found, seed, seedID, req)
+		result.Neighbors, err = r.translate(found, seed, seedID, req, allowed)
 		if err != nil {
 			return err
 		}
@@ -138,8 +135,19 @@ func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, s
 	}
 }
 
+// planOf says in the engine's words how a search was answered.
+func planOf(stats hnsw.SearchStats) Plan {
+	switch {
+	case stats.Exact || stats.Plan == hnsw.PlanScan:
+		return PlanExact
+	case stats.Plan == hnsw.PlanFiltered:
+		return PlanFiltered
+	}
+	return PlanGraph
+}
+
 // translate turns candidates, ascending by distance, into at most K neighbors in API order.
-func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest) ([]Neighbor, error) {
+func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest, allowed *allowance) ([]Neighbor, error) {
 	out := make([]Neighbor, 0, min(len(found), req.K))
 	for at := 0; at < len(found) && len(out) < req.K; {
 		// A run of equal distance is put in order of id before it is cut.
@@ -150,7 +158,7 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 		for _, cand := range found[at:run] {
 			e := r.table.entries.at(cand.Slot)
 			id := e.id()
-			if cand.Slot == seed || id == seedID || r.superseded(id, cand.Slot, found) {
+			if cand.Slot == seed || id == seedID || !allowed.admits(e) || r.superseded(id, cand.Slot, found) {
 				continue
 			}
 			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: r.score(cand.Distance), revision: e.lsn()}

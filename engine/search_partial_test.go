@@ -93,7 +93,7 @@ func searchUnder(ctx context.Context, c *Collection, req SearchRequest) (SearchR
 	defer s.Release()
 	a := oneProbe(req.Query.Vector, noSeed)
 	result := SearchResult{}
-	q := newRanked(r, s, &a, &req, &result.Info)
+	q := newRanked(r, s, &a, &req, &allowance{}, &result.Info)
 	err := q.answer(ctx, context.Background(), &result)
 	return result, err
 }

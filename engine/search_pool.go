@@ -70,7 +70,7 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 		for i := range probes {
 			vecs[i] = probes[i].vec
 		}
-		if err := q.s.Begin(ctx, hnsw.SearchParams{K: n, Ef: ef, Exact: exact}, vecs...); err != nil {
+		if err := q.s.Begin(ctx, hnsw.SearchParams{K: n, Ef: ef, Allowed: q.allowed.set, Exact: exact}, vecs...); err != nil {
 			return err
 		}
 		q.begun, q.found, q.stats = true, q.found[:0], hnsw.SearchStats{}
@@ -83,9 +83,8 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	q.info.Distances += stats.Distances - q.stats.Distances
 	q.info.Hops += stats.Hops - q.stats.Hops
 	q.stats = stats
-	q.info.Plan = PlanGraph
-	if stats.Exact {
-		q.info.Plan, q.info.EfUsed = PlanExact, 0
+	if q.info.Plan = planOf(stats); q.info.Plan == PlanExact {
+		q.info.EfUsed = 0
 	}
 	if err != nil {
 		return err
@@ -113,7 +112,7 @@ func (q *ranked) admit(group int) {
 	for _, cand := range q.found {
 		e := q.r.table.entries.at(cand.Slot)
 		id := e.id()
-		if q.isSeed(cand.Slot, id) || q.r.superseded(id, cand.Slot, q.found) {
+		if q.isSeed(cand.Slot, id) || !q.allowed.admits(e) || q.r.superseded(id, cand.Slot, q.found) {
 			continue
 		}
 		if !q.aim.each {

@@ -28,6 +28,8 @@ type ranked struct {
 	aim  *aim
 	req  *SearchRequest
 	info *SearchInfo
+	// allowed is whose items may be found.
+	allowed *allowance
 
 	probes []probe
 	names  []string // attribute of each limit
@@ -67,9 +69,9 @@ type pooled struct {
 const maxCandidates = 20_000
 
 // searchRanked answers a request that is not plain. It takes values, so that those of a plain search stay on the stack.
-func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, revision LSN) (SearchResult, error) {
+func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, allowed allowance, revision LSN) (SearchResult, error) {
 	result := SearchResult{Info: SearchInfo{Revision: revision}, Unresolved: a.unresolved}
-	q := newRanked(r, s, &a, &req, &result.Info)
+	q := newRanked(r, s, &a, &req, &allowed, &result.Info)
 	search, cancel := q.deadline(ctx)
 	defer cancel()
 	err := q.answer(search, ctx, &result)
@@ -94,8 +96,8 @@ func (q *ranked) answer(search, caller context.Context, result *SearchResult) er
 	return nil
 }
 
-func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, info *SearchInfo) *ranked {
-	q := &ranked{r: r, s: s, aim: a, req: req, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
+func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed *allowance, info *SearchInfo) *ranked {
+	q := &ranked{r: r, s: s, aim: a, req: req, allowed: allowed, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
 	for _, c := range req.Crowding {
 		q.names, q.most = append(q.names, c.Attribute), append(q.most, c.Most)
 	}

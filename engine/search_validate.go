@@ -19,6 +19,12 @@ func (c *Collection) validateSearch(req *SearchRequest) error {
 	if !req.plain() || req.Candidates != 0 {
 		c.validateRanking(&p, req)
 	}
+	if req.Filter != nil {
+		p.filter("filter", req.Filter, c.cfg.filterSchema())
+	}
+	if !req.Exclusions.none() {
+		p.exclusions("exclusions", &req.Exclusions, c.cfg.filterSchema(), l)
+	}
 	if written := LSN(c.published.Load().appended.Load()); req.MinRevision > written {
 		p.add(ReasonOutOfRange, "min_revision", "must be a revision of this collection, at most %d, is %d", written, req.MinRevision)
 	}

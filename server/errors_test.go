@@ -133,7 +133,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 	for _, r := range []engine.Reason{
 		engine.ReasonRequired, engine.ReasonOutOfRange, engine.ReasonTooLong, engine.ReasonInvalidFormat, engine.ReasonDimensionMismatch,
-		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute,
+		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute, engine.ReasonNotFilterable,
 		reasonUnknownPath, reasonInvalidPageToken,
 		reasonCollectionNotFound, reasonItemNotFound, reasonUserNotFound, reasonCollectionExists, reasonCollectionFull,
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,

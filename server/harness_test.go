@@ -37,6 +37,7 @@ type fixture struct {
 	retrieval   seguev1.RetrievalServiceClient
 	items       seguev1.ItemServiceClient
 	profiles    seguev1.ProfileServiceClient
+	exclusions  seguev1.ExclusionServiceClient
 	collections seguev1.CollectionServiceClient
 	admin       seguev1.AdminServiceClient
 
@@ -74,6 +75,7 @@ func open(t *testing.T, dir string, o Options) *fixture {
 	f.retrieval = seguev1.NewRetrievalServiceClient(f.conn)
 	f.items = seguev1.NewItemServiceClient(f.conn)
 	f.profiles = seguev1.NewProfileServiceClient(f.conn)
+	f.exclusions = seguev1.NewExclusionServiceClient(f.conn)
 	f.collections = seguev1.NewCollectionServiceClient(f.conn)
 	f.admin = seguev1.NewAdminServiceClient(f.conn)
 	return f

@@ -66,6 +66,7 @@ func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c 
 	}
 	search.Ef, search.Exact = d.effort("search_effort", req.GetSearchEffort())
 	search.WithAttributes, search.AttributeNames = d.readMask("read_mask", req.GetReadMask(), cfg.Attributes)
+	d.filtering(req, c, &search)
 	d.ranking(req, &search)
 	d.searchCursor(req, &search)
 	if err := d.err(); err != nil {
@@ -168,6 +169,11 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 		m.Plan = seguev1.Plan_PLAN_GRAPH
 	case engine.PlanExact:
 		m.Plan = seguev1.Plan_PLAN_EXACT
+	case engine.PlanFiltered:
+		m.Plan = seguev1.Plan_PLAN_GRAPH_FILTERED
+	}
+	if i.Filtered {
+		m.MatchingCount = proto.Int64(int64(i.Matching))
 	}
 	switch i.Completeness {
 	case engine.Complete:

@@ -90,7 +90,7 @@ func (s *retrievalService) ExplainAbsence(ctx context.Context, req *seguev1.Expl
 		return nil, renamed(err, explainPath)
 	}
 	m := &seguev1.ExplainAbsenceResponse{
-		Reason: encodeAbsenceReason(a.Reason), Rank: int32(a.Rank), Detail: a.Detail, Attribute: a.Attribute, Value: a.Value, CrowdedBy: a.CrowdedBy,
+		Reason: encodeAbsenceReason(a.Reason), Rank: int32(a.Rank), Detail: a.Detail, Attribute: a.Attribute, Value: a.Value, CrowdedBy: a.CrowdedBy, Clause: a.Clause,
 	}
 	if a.HasScore {
 		m.Score = proto.Float32(a.Score)
@@ -106,6 +106,10 @@ func encodeAbsenceReason(r engine.AbsenceReason) seguev1.AbsenceReason {
 		return seguev1.AbsenceReason_ABSENCE_REASON_NOT_INDEXED
 	case engine.IsSeed:
 		return seguev1.AbsenceReason_ABSENCE_REASON_SEED
+	case engine.FilteredOut:
+		return seguev1.AbsenceReason_ABSENCE_REASON_FILTERED
+	case engine.Excluded:
+		return seguev1.AbsenceReason_ABSENCE_REASON_EXCLUDED
 	case engine.BelowMinScore:
 		return seguev1.AbsenceReason_ABSENCE_REASON_BELOW_MIN_SCORE
 	case engine.NearNegative:

@@ -159,6 +159,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
 	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
 	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
+	seguev1.RegisterExclusionServiceServer(s.grpc, &exclusionService{b})
 	seguev1.RegisterCollectionServiceServer(s.grpc, &collectionService{b})
 	seguev1.RegisterAdminServiceServer(s.grpc, &adminService{b})
 	seguev1.RegisterImportServiceServer(s.grpc, &importService{b})

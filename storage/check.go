@@ -121,6 +121,7 @@ func (c *checker) run() error {
 	c.checkLogs()
 	c.checkRows()
 	c.checkImports()
+	c.checkExclusions()
 	c.checkSlabs()
 	return nil
 }
@@ -226,7 +227,7 @@ func (c *checker) checkCatalog() {
 			c.find(Fault, formatKeyForPeople(key), "above the highest collection id ever used, %d", highest)
 		}
 	})
-	known := []byte{kindCollection, kindItem, kindImport, kindLog, kindMeta, kindProfile, kindSnapshot, kindPending}
+	known := []byte{kindCollection, kindItem, kindImport, kindLog, kindMeta, kindProfile, kindSnapshot, kindPending, kindExclusion}
 	next := []byte{0}
 	for _, kind := range append(known, 0xff) {
 		c.scan(next, []byte{kind}, func(key, _ []byte) {

@@ -34,6 +34,7 @@
 //	j collection release r n              a row that the import refused
 //	s collection release h generation              snapshot header
 //	s collection release s generation section n fragment    part of a slab
+//	x collection len set item              entry of an exclusion set
 //	w collection release generation    mark: slabs of this generation may exist, its header does not
 //
 // # Invariants

@@ -32,7 +32,25 @@ func dump(s *Store) (string, error) {
 			return "", err
 		}
 	}
+	for _, r := range rows {
+		if err := dumpExclusions(&b, s, r.ID); err != nil {
+			return "", err
+		}
+	}
 	return b.String(), nil
+}
+
+// dumpExclusions writes the sets that the workload writes.
+func dumpExclusions(b *strings.Builder, s *Store, collection uint32) error {
+	for _, set := range []string{"user-1", "user-10"} {
+		for r, err := range s.Exclusions(collection, set, "", 0) {
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b, "exclusion %d %q %q %d\n", collection, set, r.ItemID, r.ExpireTime)
+		}
+	}
+	return nil
 }
 
 func dumpRelease(b *strings.Builder, c *Collection) error {
@@ -179,6 +197,10 @@ func workload(size int) []step {
 		{"create collection 2", catalog(2, "b")},
 		{"items of 2", commit(2, 0, 1, put, 3)},
 		{"flush", func(s *Store) error { return s.db.Flush() }},
+		{"exclusions", func(s *Store) error {
+			return s.PutExclusions(1, "user-1", []ExclusionRow{{"track-1", 0}, {"track-2", 5}})
+		}},
+		{"exclusions of 2", func(s *Store) error { return s.PutExclusions(2, "user-1", []ExclusionRow{{"track-1", 0}}) }},
 		{"deletions", commit(1, 0, 10, drop, 2)},
 		{"profiles", commit(1, 0, 12, user, 4)},
 		{"items of release 1", commit(1, 1, 1, put, 2)},
@@ -186,6 +208,12 @@ func workload(size int) []step {
 		{"items over the snapshot", commit(1, 0, 16, put, 3)},
 		{"compact", func(s *Store) error { return s.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false) }},
 		{"snapshot 2", func(s *Store) error { return writeSnapshot(s.Collection(1, 0), 2, 18, size) }},
+		{"more exclusions", func(s *Store) error {
+			return s.PutExclusions(1, "user-1", []ExclusionRow{{"track-2", 7}, {"track-3", 0}})
+		}},
+		{"fewer exclusions", func(s *Store) error { return s.DeleteExclusions(1, "user-1", []string{"track-1", "nothing"}) }},
+		{"another set", func(s *Store) error { return s.PutExclusions(1, "user-10", []ExclusionRow{{"track-1", 0}}) }},
+		{"drop set", func(s *Store) error { return s.DropExclusionSet(1, "user-10") }},
 		{"change collection 1", catalog(1, "a2")},
 		{"trim", func(s *Store) error { return s.Collection(1, 0).TrimLog(14) }},
 		{"drop snapshot 1", func(s *Store) error { return s.Collection(1, 0).DropSnapshot(1) }},

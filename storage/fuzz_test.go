@@ -72,6 +72,26 @@ func FuzzProfile(f *testing.F) {
 	})
 }
 
+func FuzzExclusion(f *testing.F) {
+	key := append(exclusionSetKey(1, "set"), "item"...)
+	f.Add(encodeExclusion(key, 0))
+	f.Add(encodeExclusion(key, 1767225600000000))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		bothWays(key, value, func(value []byte, _ bool) {
+			r, err := decodeExclusion(key, value)
+			if err != nil {
+				if !refused(err) {
+					t.Fatal(err)
+				}
+				return
+			}
+			if again := encodeExclusion(key, r.ExpireTime); !bytes.Equal(again, value) {
+				t.Fatalf("decodes to %+v, which encodes to %x, not %x", r, again, value)
+			}
+		})
+	})
+}
+
 func FuzzLogRecord(f *testing.F) {
 	key := logKey(1, 2, 3)
 	v := make([]byte, logHeaderLen+2)
@@ -170,7 +190,7 @@ func FuzzSlab(f *testing.F) {
 func FuzzKey(f *testing.F) {
 	for _, k := range [][]byte{[]byte(formatKey), collectionKey(1), rowKey(kindItem, 1, 2, "x"), logKey(1, 2, 3), pendingKey(1, 2, 3),
 		snapshotKey(1, 2, snapshotHeader, 3), fragmentKey(slabKey(1, 2, 3, "s", 4), 5),
-		progressKey(1, 2), rejectKey(1, 2, 3)} {
+		progressKey(1, 2), rejectKey(1, 2, 3), append(exclusionSetKey(1, "set"), "item"...)} {
 		f.Add(k)
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {
@@ -189,6 +209,8 @@ func FuzzKey(f *testing.F) {
 			again = rowKey(k.kind, k.collection, k.release, string(k.id))
 		case kindLog:
 			again = logKey(k.collection, k.release, k.lsn)
+		case kindExclusion:
+			again = append(exclusionSetKey(k.collection, string(k.set)), k.id...)
 		case kindImport:
 			again = progressKey(k.collection, k.release)
 			if k.sub == importReject {

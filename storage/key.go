@@ -17,6 +17,7 @@ const (
 	kindSnapshot   = 's'
 	kindPending    = 'w'
 	kindImport     = 'j'
+	kindExclusion  = 'x'
 )
 
 // Sub-kinds of snapshot keys, before the generation: the headers of a release are a range of their own, so
@@ -147,14 +148,16 @@ func collectionSpans(id uint32) [][2][]byte {
 		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
 		spans = append(spans, [2][]byte{start, end})
 	}
-	return spans
+	start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kindExclusion}, id))
+	return append(spans, [2][]byte{start, end})
 }
 
 // parsedKey is a key taken apart. Which fields are set follows from kind.
 type parsedKey struct {
 	kind                byte
 	collection, release uint32
-	id                  []byte // item, profile
+	id                  []byte // item, profile, exclusion
+	set                 []byte // exclusion
 	lsn                 uint64 // log
 	gen                 uint64 // snapshot, pending
 	sub                 byte   // snapshot: header or slab; import: progress or reject
@@ -182,6 +185,8 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 		}
 		k.collection = binary.BigEndian.Uint32(key[1:])
 		return k, true
+	case kindExclusion:
+		return parseExclusionKey(k, key[1:])
 	}
 	if len(key) < prefixLen {
 		return k, false
@@ -219,6 +224,19 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 		return parseSnapshotKey(k, rest)
 	}
 	return k, false
+}
+
+func parseExclusionKey(k parsedKey, rest []byte) (parsedKey, bool) {
+	if len(rest) < 6 {
+		return k, false
+	}
+	k.collection = binary.BigEndian.Uint32(rest)
+	n := int(binary.BigEndian.Uint16(rest[4:]))
+	if rest = rest[6:]; n < 1 || n > MaxIDBytes || n > len(rest) {
+		return k, false
+	}
+	k.set, k.id = rest[:n], rest[n:]
+	return k, len(k.id) >= 1 && len(k.id) <= MaxIDBytes
 }
 
 func parseSnapshotKey(k parsedKey, rest []byte) (parsedKey, bool) {
@@ -263,6 +281,8 @@ func formatKeyForPeople(key []byte) string {
 		return fmt.Sprintf("l/%d/%d/%d", k.collection, k.release, k.lsn)
 	case kindPending:
 		return fmt.Sprintf("w/%d/%d/%d", k.collection, k.release, k.gen)
+	case kindExclusion:
+		return fmt.Sprintf("x/%d/%q/%q", k.collection, k.set, k.id)
 	case kindImport:
 		if k.sub == importProgress {
 			return fmt.Sprintf("j/%d/%d/p", k.collection, k.release)

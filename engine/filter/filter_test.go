@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"math/rand/v2"
 	"sync"
@@ -196,5 +197,55 @@ func TestEvaluateAllocates(t *testing.T) {
 	evaluate()
 	if n := testing.AllocsPerRun(100, evaluate); n > 3 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestMoved: whoever knows what slots held at one version learns every slot that is different at a later one, or that it cannot.
+func TestMoved(t *testing.T) {
+	x := New(nil, false)
+	r := rand.New(rand.NewPCG(11, 12))
+	live := map[uint32]bool{}
+	history := []map[uint32]bool{{}} // by version
+	unknown := 0
+	for range 1200 {
+		for range 1 + r.IntN(200) {
+			slot := uint32(r.IntN(1500))
+			switch {
+			case !live[slot]:
+				x.Insert(slot, nil)
+			case r.IntN(3) == 0:
+				x.Update(slot, nil, nil)
+				continue
+			default:
+				x.Remove(slot, nil)
+			}
+			live[slot] = !live[slot]
+		}
+		x.Publish()
+		history = append(history, maps.Clone(live))
+		since := len(history) - 1 - r.IntN(min(len(history), 1000))
+		slots, version, ok := x.Moved(uint64(since))
+		if version != uint64(len(history)-1) {
+			t.Fatalf("version %d, want %d", version, len(history)-1)
+		}
+		if !ok {
+			unknown++
+			continue
+		}
+		told := map[uint32]bool{}
+		for _, s := range slots {
+			told[s] = true
+		}
+		for slot, is := range live {
+			if history[since][slot] != is && !told[slot] {
+				t.Fatalf("slot %d differs between versions %d and %d and is not told", slot, since, version)
+			}
+		}
+	}
+	if unknown == 0 || unknown > 1100 {
+		t.Errorf("%d of 1200 are not known", unknown)
+	}
+	if _, _, ok := x.Moved(uint64(len(history))); ok {
+		t.Error("a version to come is known")
 	}
 }

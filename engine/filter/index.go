@@ -23,6 +23,7 @@ type Index struct {
 
 	mu       sync.Mutex // guards everything to the next blank line; held while a group is published, never by readers
 	staged   []change
+	settled  []uint32
 	position map[uint32]int // of a slot in staged
 	numbers  map[columnID]int
 	scratch  map[int]*stage
@@ -48,6 +49,7 @@ type view struct {
 	byID    map[columnID]int // position in columns; copied when it grows
 	full    bool             // an attribute got no column, since there were MaxColumns
 	recent  []group          // the last groups, oldest first
+	moved   []moves          // slots that got or lost an item, oldest first
 }
 
 // group is what one Publish changed.
@@ -62,6 +64,18 @@ type change struct {
 	wasLive, live   bool
 	old, attributes []byte // encoded; empty where not live
 }
+
+// moves are the slots that got or lost an item in some groups.
+type moves struct {
+	last  uint64 // version of the last of the groups
+	slots []uint32
+}
+
+// Bounds of what Moved knows: the number of slots in all, and in one of the moves that groups are gathered in.
+const (
+	maxMoved    = 1 << 16
+	movesGather = 1 << 10
+)
 
 // Bounds of the changes that a view remembers: beyond them a kept result is computed anew.
 const (
@@ -126,11 +140,18 @@ func (x *Index) stage(c change) {
 	x.staged = append(x.staged, c)
 }
 
+// Settle stages that slot is found by its item's id from now on, which Moved tells. Evaluate is not concerned.
+func (x *Index) Settle(slot uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.settled = append(x.settled, slot)
+}
+
 // Publish makes everything staged visible at once. Cost: O(log n) a changed value, amortised.
 func (x *Index) Publish() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.staged) == 0 {
+	if len(x.staged) == 0 && len(x.settled) == 0 {
 		return
 	}
 	v := *x.view.Load()
@@ -151,9 +172,10 @@ func (x *Index) Publish() {
 			live.pairs = append(live.pairs, pair{slot: c.slot})
 		}
 	}
+	v.moved = addMoves(v.moved, v.version, append(x.settled, live.touched...))
 	v.live = x.push(v.live, &live)
 	v.recent = remember(v.recent, group{version: v.version, changes: x.staged})
-	x.staged = nil
+	x.staged, x.settled = nil, nil
 	clear(x.position)
 	x.view.Store(&v)
 }
@@ -178,6 +200,41 @@ func remember(recent []group, g group) []group {
 		n += len(recent[from].changes)
 	}
 	return append(slices.Clone(recent[from:]), g)
+}
+
+// addMoves appends what one group moved, and forgets the oldest beyond maxMoved.
+func addMoves(moved []moves, version uint64, slots []uint32) []moves {
+	if len(slots) == 0 {
+		return moved
+	}
+	out := slices.Clone(moved)
+	if n := len(out); n > 0 && len(out[n-1].slots)+len(slots) <= movesGather {
+		last := &out[n-1]
+		last.last, last.slots = version, append(slices.Clip(last.slots), slots...)
+	} else {
+		out = append(out, moves{last: version, slots: slices.Clone(slots)})
+	}
+	total := 0
+	for i := len(out) - 1; i >= 0; i-- {
+		if total += len(out[i].slots); total > maxMoved {
+			// What is older than the last of those forgotten cannot be told any more.
+			return append([]moves{{last: out[i].last}}, out[i+1:]...)
+		}
+	}
+	return out
+}
+
+// Moved returns the version published last, and the slots that got or lost an item, or were settled, after the version since: all of
+// them, and maybe some of before. It returns false where that is not known any more.
+func (x *Index) Moved(since uint64) (slots []uint32, version uint64, ok bool) {
+	v := x.view.Load()
+	if since > v.version || len(v.moved) > 0 && len(v.moved[0].slots) == 0 && since < v.moved[0].last {
+		return nil, v.version, false
+	}
+	for i := len(v.moved) - 1; i >= 0 && v.moved[i].last > since; i-- {
+		slots = append(slots, v.moved[i].slots...)
+	}
+	return slots, v.version, true
 }
 
 // stageColumns compares old and new attributes of every staged slot.

@@ -269,8 +269,8 @@ type AttributeEquals struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the attribute. Required.
 	Attribute string `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
-	// The value: of any type but MARKETS, and one string if it is of type KEYWORD. An attribute with several strings has
-	// each of them. Required.
+	// The value, of any type but MARKETS. An attribute with several strings has each of them; a value of several strings
+	// stands for any of them. Required.
 	Value         *AttributeValue `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -414,70 +414,6 @@ func (x *GetReleaseReportResponse) GetNorms() *NormStatistics {
 	return nil
 }
 
-// RecallPoint is what a beam width gives.
-type RecallPoint struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Beam width.
-	Ef int32 `protobuf:"varint,1,opt,name=ef,proto3" json:"ef,omitempty"`
-	// recall@k, ties by distance counted.
-	Recall float64 `protobuf:"fixed64,2,opt,name=recall,proto3" json:"recall,omitempty"`
-	// Mean number of distances of a search.
-	MeanDistanceCount float64 `protobuf:"fixed64,3,opt,name=mean_distance_count,json=meanDistanceCount,proto3" json:"mean_distance_count,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
-}
-
-func (x *RecallPoint) Reset() {
-	*x = RecallPoint{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RecallPoint) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RecallPoint) ProtoMessage() {}
-
-func (x *RecallPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RecallPoint.ProtoReflect.Descriptor instead.
-func (*RecallPoint) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *RecallPoint) GetEf() int32 {
-	if x != nil {
-		return x.Ef
-	}
-	return 0
-}
-
-func (x *RecallPoint) GetRecall() float64 {
-	if x != nil {
-		return x.Recall
-	}
-	return 0
-}
-
-func (x *RecallPoint) GetMeanDistanceCount() float64 {
-	if x != nil {
-		return x.MeanDistanceCount
-	}
-	return 0
-}
-
 // ReleaseHub is an item that is in many lists.
 type ReleaseHub struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -491,7 +427,7 @@ type ReleaseHub struct {
 
 func (x *ReleaseHub) Reset() {
 	*x = ReleaseHub{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[7]
+	mi := &file_segue_v1_release_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +439,7 @@ func (x *ReleaseHub) String() string {
 func (*ReleaseHub) ProtoMessage() {}
 
 func (x *ReleaseHub) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[7]
+	mi := &file_segue_v1_release_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +452,7 @@ func (x *ReleaseHub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHub.ProtoReflect.Descriptor instead.
 func (*ReleaseHub) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{7}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReleaseHub) GetItemId() string {
@@ -550,7 +486,7 @@ type NormStatistics struct {
 
 func (x *NormStatistics) Reset() {
 	*x = NormStatistics{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[8]
+	mi := &file_segue_v1_release_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +498,7 @@ func (x *NormStatistics) String() string {
 func (*NormStatistics) ProtoMessage() {}
 
 func (x *NormStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[8]
+	mi := &file_segue_v1_release_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +511,7 @@ func (x *NormStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NormStatistics.ProtoReflect.Descriptor instead.
 func (*NormStatistics) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{8}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NormStatistics) GetMin() float64 {
@@ -625,7 +561,7 @@ type PublishConditions struct {
 
 func (x *PublishConditions) Reset() {
 	*x = PublishConditions{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[9]
+	mi := &file_segue_v1_release_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +573,7 @@ func (x *PublishConditions) String() string {
 func (*PublishConditions) ProtoMessage() {}
 
 func (x *PublishConditions) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[9]
+	mi := &file_segue_v1_release_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +586,7 @@ func (x *PublishConditions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishConditions.ProtoReflect.Descriptor instead.
 func (*PublishConditions) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{9}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PublishConditions) GetMinItemCount() int64 {
@@ -703,7 +639,7 @@ type PublishReleaseRequest struct {
 
 func (x *PublishReleaseRequest) Reset() {
 	*x = PublishReleaseRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[10]
+	mi := &file_segue_v1_release_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +651,7 @@ func (x *PublishReleaseRequest) String() string {
 func (*PublishReleaseRequest) ProtoMessage() {}
 
 func (x *PublishReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[10]
+	mi := &file_segue_v1_release_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +664,7 @@ func (x *PublishReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReleaseRequest.ProtoReflect.Descriptor instead.
 func (*PublishReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{10}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishReleaseRequest) GetCollection() string {
@@ -763,7 +699,7 @@ type PublishReleaseResponse struct {
 
 func (x *PublishReleaseResponse) Reset() {
 	*x = PublishReleaseResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[11]
+	mi := &file_segue_v1_release_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +711,7 @@ func (x *PublishReleaseResponse) String() string {
 func (*PublishReleaseResponse) ProtoMessage() {}
 
 func (x *PublishReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[11]
+	mi := &file_segue_v1_release_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +724,7 @@ func (x *PublishReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReleaseResponse.ProtoReflect.Descriptor instead.
 func (*PublishReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{11}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PublishReleaseResponse) GetRelease() *Release {
@@ -809,7 +745,7 @@ type RollbackCollectionRequest struct {
 
 func (x *RollbackCollectionRequest) Reset() {
 	*x = RollbackCollectionRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[12]
+	mi := &file_segue_v1_release_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +757,7 @@ func (x *RollbackCollectionRequest) String() string {
 func (*RollbackCollectionRequest) ProtoMessage() {}
 
 func (x *RollbackCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[12]
+	mi := &file_segue_v1_release_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +770,7 @@ func (x *RollbackCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackCollectionRequest.ProtoReflect.Descriptor instead.
 func (*RollbackCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{12}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RollbackCollectionRequest) GetCollection() string {
@@ -855,7 +791,7 @@ type RollbackCollectionResponse struct {
 
 func (x *RollbackCollectionResponse) Reset() {
 	*x = RollbackCollectionResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[13]
+	mi := &file_segue_v1_release_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +803,7 @@ func (x *RollbackCollectionResponse) String() string {
 func (*RollbackCollectionResponse) ProtoMessage() {}
 
 func (x *RollbackCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[13]
+	mi := &file_segue_v1_release_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +816,7 @@ func (x *RollbackCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackCollectionResponse.ProtoReflect.Descriptor instead.
 func (*RollbackCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{13}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RollbackCollectionResponse) GetRelease() *Release {
@@ -903,7 +839,7 @@ type DeleteReleaseRequest struct {
 
 func (x *DeleteReleaseRequest) Reset() {
 	*x = DeleteReleaseRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[14]
+	mi := &file_segue_v1_release_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +851,7 @@ func (x *DeleteReleaseRequest) String() string {
 func (*DeleteReleaseRequest) ProtoMessage() {}
 
 func (x *DeleteReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[14]
+	mi := &file_segue_v1_release_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +864,7 @@ func (x *DeleteReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteReleaseRequest.ProtoReflect.Descriptor instead.
 func (*DeleteReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{14}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteReleaseRequest) GetCollection() string {
@@ -954,7 +890,7 @@ type DeleteReleaseResponse struct {
 
 func (x *DeleteReleaseResponse) Reset() {
 	*x = DeleteReleaseResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[15]
+	mi := &file_segue_v1_release_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +902,7 @@ func (x *DeleteReleaseResponse) String() string {
 func (*DeleteReleaseResponse) ProtoMessage() {}
 
 func (x *DeleteReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[15]
+	mi := &file_segue_v1_release_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,14 +915,14 @@ func (x *DeleteReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteReleaseResponse.ProtoReflect.Descriptor instead.
 func (*DeleteReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{15}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{14}
 }
 
 var File_segue_v1_release_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_release_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1esegue/v1/release_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"5\n" +
+	"\x1esegue/v1/release_service.proto\x12\bsegue.v1\x1a\x1csegue/v1/admin_service.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"5\n" +
 	"\x13ListReleasesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1019,11 +955,7 @@ const file_segue_v1_release_service_proto_rawDesc = "" +
 	"\bcoverage\x18\t \x01(\x01R\bcoverage\x12(\n" +
 	"\x04hubs\x18\n" +
 	" \x03(\v2\x14.segue.v1.ReleaseHubR\x04hubs\x12.\n" +
-	"\x05norms\x18\v \x01(\v2\x18.segue.v1.NormStatisticsR\x05norms\"e\n" +
-	"\vRecallPoint\x12\x0e\n" +
-	"\x02ef\x18\x01 \x01(\x05R\x02ef\x12\x16\n" +
-	"\x06recall\x18\x02 \x01(\x01R\x06recall\x12.\n" +
-	"\x13mean_distance_count\x18\x03 \x01(\x01R\x11meanDistanceCount\"D\n" +
+	"\x05norms\x18\v \x01(\v2\x18.segue.v1.NormStatisticsR\x05norms\"D\n" +
 	"\n" +
 	"ReleaseHub\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x1d\n" +
@@ -1091,7 +1023,7 @@ func file_segue_v1_release_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_release_service_proto_rawDescData
 }
 
-var file_segue_v1_release_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_segue_v1_release_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_segue_v1_release_service_proto_goTypes = []any{
 	(*ListReleasesRequest)(nil),        // 0: segue.v1.ListReleasesRequest
 	(*ListReleasesResponse)(nil),       // 1: segue.v1.ListReleasesResponse
@@ -1099,40 +1031,40 @@ var file_segue_v1_release_service_proto_goTypes = []any{
 	(*GetReleaseResponse)(nil),         // 3: segue.v1.GetReleaseResponse
 	(*GetReleaseReportRequest)(nil),    // 4: segue.v1.GetReleaseReportRequest
 	(*GetReleaseReportResponse)(nil),   // 5: segue.v1.GetReleaseReportResponse
-	(*RecallPoint)(nil),                // 6: segue.v1.RecallPoint
-	(*ReleaseHub)(nil),                 // 7: segue.v1.ReleaseHub
-	(*NormStatistics)(nil),             // 8: segue.v1.NormStatistics
-	(*PublishConditions)(nil),          // 9: segue.v1.PublishConditions
-	(*PublishReleaseRequest)(nil),      // 10: segue.v1.PublishReleaseRequest
-	(*PublishReleaseResponse)(nil),     // 11: segue.v1.PublishReleaseResponse
-	(*RollbackCollectionRequest)(nil),  // 12: segue.v1.RollbackCollectionRequest
-	(*RollbackCollectionResponse)(nil), // 13: segue.v1.RollbackCollectionResponse
-	(*DeleteReleaseRequest)(nil),       // 14: segue.v1.DeleteReleaseRequest
-	(*DeleteReleaseResponse)(nil),      // 15: segue.v1.DeleteReleaseResponse
-	(*Release)(nil),                    // 16: segue.v1.Release
+	(*ReleaseHub)(nil),                 // 6: segue.v1.ReleaseHub
+	(*NormStatistics)(nil),             // 7: segue.v1.NormStatistics
+	(*PublishConditions)(nil),          // 8: segue.v1.PublishConditions
+	(*PublishReleaseRequest)(nil),      // 9: segue.v1.PublishReleaseRequest
+	(*PublishReleaseResponse)(nil),     // 10: segue.v1.PublishReleaseResponse
+	(*RollbackCollectionRequest)(nil),  // 11: segue.v1.RollbackCollectionRequest
+	(*RollbackCollectionResponse)(nil), // 12: segue.v1.RollbackCollectionResponse
+	(*DeleteReleaseRequest)(nil),       // 13: segue.v1.DeleteReleaseRequest
+	(*DeleteReleaseResponse)(nil),      // 14: segue.v1.DeleteReleaseResponse
+	(*Release)(nil),                    // 15: segue.v1.Release
+	(*RecallPoint)(nil),                // 16: segue.v1.RecallPoint
 }
 var file_segue_v1_release_service_proto_depIdxs = []int32{
-	16, // 0: segue.v1.ListReleasesResponse.releases:type_name -> segue.v1.Release
-	16, // 1: segue.v1.GetReleaseResponse.release:type_name -> segue.v1.Release
-	16, // 2: segue.v1.GetReleaseReportResponse.release:type_name -> segue.v1.Release
-	6,  // 3: segue.v1.GetReleaseReportResponse.recall:type_name -> segue.v1.RecallPoint
-	7,  // 4: segue.v1.GetReleaseReportResponse.hubs:type_name -> segue.v1.ReleaseHub
-	8,  // 5: segue.v1.GetReleaseReportResponse.norms:type_name -> segue.v1.NormStatistics
-	9,  // 6: segue.v1.PublishReleaseRequest.conditions:type_name -> segue.v1.PublishConditions
-	16, // 7: segue.v1.PublishReleaseResponse.release:type_name -> segue.v1.Release
-	16, // 8: segue.v1.RollbackCollectionResponse.release:type_name -> segue.v1.Release
+	15, // 0: segue.v1.ListReleasesResponse.releases:type_name -> segue.v1.Release
+	15, // 1: segue.v1.GetReleaseResponse.release:type_name -> segue.v1.Release
+	15, // 2: segue.v1.GetReleaseReportResponse.release:type_name -> segue.v1.Release
+	16, // 3: segue.v1.GetReleaseReportResponse.recall:type_name -> segue.v1.RecallPoint
+	6,  // 4: segue.v1.GetReleaseReportResponse.hubs:type_name -> segue.v1.ReleaseHub
+	7,  // 5: segue.v1.GetReleaseReportResponse.norms:type_name -> segue.v1.NormStatistics
+	8,  // 6: segue.v1.PublishReleaseRequest.conditions:type_name -> segue.v1.PublishConditions
+	15, // 7: segue.v1.PublishReleaseResponse.release:type_name -> segue.v1.Release
+	15, // 8: segue.v1.RollbackCollectionResponse.release:type_name -> segue.v1.Release
 	0,  // 9: segue.v1.ReleaseService.ListReleases:input_type -> segue.v1.ListReleasesRequest
 	2,  // 10: segue.v1.ReleaseService.GetRelease:input_type -> segue.v1.GetReleaseRequest
 	4,  // 11: segue.v1.ReleaseService.GetReleaseReport:input_type -> segue.v1.GetReleaseReportRequest
-	10, // 12: segue.v1.ReleaseService.PublishRelease:input_type -> segue.v1.PublishReleaseRequest
-	12, // 13: segue.v1.ReleaseService.RollbackCollection:input_type -> segue.v1.RollbackCollectionRequest
-	14, // 14: segue.v1.ReleaseService.DeleteRelease:input_type -> segue.v1.DeleteReleaseRequest
+	9,  // 12: segue.v1.ReleaseService.PublishRelease:input_type -> segue.v1.PublishReleaseRequest
+	11, // 13: segue.v1.ReleaseService.RollbackCollection:input_type -> segue.v1.RollbackCollectionRequest
+	13, // 14: segue.v1.ReleaseService.DeleteRelease:input_type -> segue.v1.DeleteReleaseRequest
 	1,  // 15: segue.v1.ReleaseService.ListReleases:output_type -> segue.v1.ListReleasesResponse
 	3,  // 16: segue.v1.ReleaseService.GetRelease:output_type -> segue.v1.GetReleaseResponse
 	5,  // 17: segue.v1.ReleaseService.GetReleaseReport:output_type -> segue.v1.GetReleaseReportResponse
-	11, // 18: segue.v1.ReleaseService.PublishRelease:output_type -> segue.v1.PublishReleaseResponse
-	13, // 19: segue.v1.ReleaseService.RollbackCollection:output_type -> segue.v1.RollbackCollectionResponse
-	15, // 20: segue.v1.ReleaseService.DeleteRelease:output_type -> segue.v1.DeleteReleaseResponse
+	10, // 18: segue.v1.ReleaseService.PublishRelease:output_type -> segue.v1.PublishReleaseResponse
+	12, // 19: segue.v1.ReleaseService.RollbackCollection:output_type -> segue.v1.RollbackCollectionResponse
+	14, // 20: segue.v1.ReleaseService.DeleteRelease:output_type -> segue.v1.DeleteReleaseResponse
 	15, // [15:21] is the sub-list for method output_type
 	9,  // [9:15] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
@@ -1145,6 +1077,7 @@ func file_segue_v1_release_service_proto_init() {
 	if File_segue_v1_release_service_proto != nil {
 		return
 	}
+	file_segue_v1_admin_service_proto_init()
 	file_segue_v1_options_proto_init()
 	file_segue_v1_release_proto_init()
 	type x struct{}
@@ -1153,7 +1086,7 @@ func file_segue_v1_release_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_release_service_proto_rawDesc), len(file_segue_v1_release_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -155,8 +155,11 @@ const (
 	Plan_PLAN_UNSPECIFIED Plan = 0
 	// Beam search of the HNSW graph.
 	Plan_PLAN_GRAPH Plan = 1
-	// Exact scan of all items. The server also chooses it where the graph could not give enough neighbors.
+	// Scan of all items, or of all that filter and exclusions allow. The server also chooses it where few are allowed, and
+	// where the graph could not give enough neighbors.
 	Plan_PLAN_EXACT Plan = 2
+	// Beam search of the HNSW graph that goes by what filter and exclusions allow.
+	Plan_PLAN_GRAPH_FILTERED Plan = 3
 )
 
 // Enum value maps for Plan.
@@ -165,11 +168,13 @@ var (
 		0: "PLAN_UNSPECIFIED",
 		1: "PLAN_GRAPH",
 		2: "PLAN_EXACT",
+		3: "PLAN_GRAPH_FILTERED",
 	}
 	Plan_value = map[string]int32{
-		"PLAN_UNSPECIFIED": 0,
-		"PLAN_GRAPH":       1,
-		"PLAN_EXACT":       2,
+		"PLAN_UNSPECIFIED":    0,
+		"PLAN_GRAPH":          1,
+		"PLAN_EXACT":          2,
+		"PLAN_GRAPH_FILTERED": 3,
 	}
 )
 
@@ -341,7 +346,11 @@ const (
 	// There is no such item.
 	AbsenceReason_ABSENCE_REASON_NOT_INDEXED AbsenceReason = 2
 	// The query names it (see include_seeds).
-	AbsenceReason_ABSENCE_REASON_SEED AbsenceReason = 3 // Numbers 4 and 5 are kept for filters and exclusions.
+	AbsenceReason_ABSENCE_REASON_SEED AbsenceReason = 3
+	// It does not fulfil the filter; clause is the condition that it does not.
+	AbsenceReason_ABSENCE_REASON_FILTERED AbsenceReason = 4
+	// The request excludes it; clause is its id, the exclusion set, or the condition on an attribute.
+	AbsenceReason_ABSENCE_REASON_EXCLUDED AbsenceReason = 5
 	// Its score is below min_score.
 	AbsenceReason_ABSENCE_REASON_BELOW_MIN_SCORE AbsenceReason = 6
 	// It is at least as near to a negative example as to every positive one.
@@ -363,6 +372,8 @@ var (
 		1:  "ABSENCE_REASON_PRESENT",
 		2:  "ABSENCE_REASON_NOT_INDEXED",
 		3:  "ABSENCE_REASON_SEED",
+		4:  "ABSENCE_REASON_FILTERED",
+		5:  "ABSENCE_REASON_EXCLUDED",
 		6:  "ABSENCE_REASON_BELOW_MIN_SCORE",
 		7:  "ABSENCE_REASON_NEAR_NEGATIVE",
 		8:  "ABSENCE_REASON_ANN_MISS",
@@ -375,6 +386,8 @@ var (
 		"ABSENCE_REASON_PRESENT":         1,
 		"ABSENCE_REASON_NOT_INDEXED":     2,
 		"ABSENCE_REASON_SEED":            3,
+		"ABSENCE_REASON_FILTERED":        4,
+		"ABSENCE_REASON_EXCLUDED":        5,
 		"ABSENCE_REASON_BELOW_MIN_SCORE": 6,
 		"ABSENCE_REASON_NEAR_NEGATIVE":   7,
 		"ABSENCE_REASON_ANN_MISS":        8,
@@ -422,7 +435,23 @@ type NearestNeighborsRequest struct {
 	NeighborCount int32 `protobuf:"varint,4,opt,name=neighbor_count,json=neighborCount,proto3" json:"neighbor_count,omitempty"`
 	// next_page_token of the page before; empty for the first page. With a token every other field must be as it was, but
 	// for read_mask, include_vectors, explain and min_revision (else INVALID_ARGUMENT with INVALID_PAGE_TOKEN).
-	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // Numbers 6 to 8 are kept for filters and exclusions.
+	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What neighbors must fulfil. At most one of filter and filter_expression may be set (else INVALID_ARGUMENT with reason
+	// INVALID_FORMAT). search_info.matching_count says how many items match.
+	Filter *Filter `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The same as a string that people can type, at most 64 KiB, after https://google.aip.dev/160:
+	//
+	//	artists : "Miles Davis" AND released >= 1959-01-01 AND NOT (explicit = true OR plays < 100)
+	//
+	// Comparators are = != < <= > >= and : (has, the same as = here); `name:*` says that the item has the attribute, and
+	// `name = (a OR b)` compares with each. OR binds tighter than AND, as AIP-160 demands; conditions side by side are
+	// joined by AND; a minus is a NOT. Values are quoted or bare words; a TIMESTAMP is RFC 3339, YYYY-MM-DD, YYYY-MM or
+	// YYYY; a MARKETS is compared with a code of two letters. Without a schema, bare words are a BOOL, a number or a date
+	// where they look like one, else a KEYWORD. No functions, wildcards, or values without an attribute. Errors name the
+	// position in bytes, from 1.
+	FilterExpression string `protobuf:"bytes,7,opt,name=filter_expression,json=filterExpression,proto3" json:"filter_expression,omitempty"`
+	// What must not be a neighbor, whatever its score.
+	Exclusions *Exclusions `protobuf:"bytes,8,opt,name=exclusions,proto3" json:"exclusions,omitempty"`
 	// How much work the search may do. Optional; absent means the server's default for this neighbor_count.
 	SearchEffort *SearchEffort `protobuf:"bytes,9,opt,name=search_effort,json=searchEffort,proto3" json:"search_effort,omitempty"`
 	// What must not repeat, and how different neighbors should be from each other. Optional.
@@ -528,6 +557,27 @@ func (x *NearestNeighborsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *NearestNeighborsRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *NearestNeighborsRequest) GetFilterExpression() string {
+	if x != nil {
+		return x.FilterExpression
+	}
+	return ""
+}
+
+func (x *NearestNeighborsRequest) GetExclusions() *Exclusions {
+	if x != nil {
+		return x.Exclusions
+	}
+	return nil
 }
 
 func (x *NearestNeighborsRequest) GetSearchEffort() *SearchEffort {
@@ -1669,7 +1719,9 @@ type SearchInfo struct {
 	// How many distances were computed.
 	DistanceCount int64 `protobuf:"varint,8,opt,name=distance_count,json=distanceCount,proto3" json:"distance_count,omitempty"`
 	// How many nodes of the graph were expanded; 0 under PLAN_EXACT.
-	HopCount int64 `protobuf:"varint,9,opt,name=hop_count,json=hopCount,proto3" json:"hop_count,omitempty"` // Number 10 is kept for the count of items that match.
+	HopCount int64 `protobuf:"varint,9,opt,name=hop_count,json=hopCount,proto3" json:"hop_count,omitempty"`
+	// How many items filter and exclusions of the request allow, at about this revision; absent where it has none.
+	MatchingCount *int64 `protobuf:"varint,10,opt,name=matching_count,json=matchingCount,proto3,oneof" json:"matching_count,omitempty"`
 	// Seed of the exploration; 0 without.
 	Seed uint64 `protobuf:"varint,11,opt,name=seed,proto3" json:"seed,omitempty"`
 	// How many candidates the neighbors were chosen from; 0 where they were not chosen but simply the nearest.
@@ -1755,6 +1807,13 @@ func (x *SearchInfo) GetDistanceCount() int64 {
 func (x *SearchInfo) GetHopCount() int64 {
 	if x != nil {
 		return x.HopCount
+	}
+	return 0
+}
+
+func (x *SearchInfo) GetMatchingCount() int64 {
+	if x != nil && x.MatchingCount != nil {
+		return *x.MatchingCount
 	}
 	return 0
 }
@@ -2491,7 +2550,10 @@ type ExplainAbsenceResponse struct {
 	// ABSENCE_REASON_CROWDED_OUT: the value that has no room left.
 	Value string `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
 	// ABSENCE_REASON_CROWDED_OUT: the neighbors that took the room, at most 10, in order.
-	CrowdedBy     []string `protobuf:"bytes,7,rep,name=crowded_by,json=crowdedBy,proto3" json:"crowded_by,omitempty"` // Numbers 8 and 9 are kept for the clause of a filter and the exclusion set.
+	CrowdedBy []string `protobuf:"bytes,7,rep,name=crowded_by,json=crowdedBy,proto3" json:"crowded_by,omitempty"`
+	// With ABSENCE_REASON_FILTERED the condition as a filter_expression; with ABSENCE_REASON_EXCLUDED what excludes it: the
+	// item's id, the name of the exclusion set, or the condition on an attribute.
+	Clause        string `protobuf:"bytes,8,opt,name=clause,proto3" json:"clause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2575,11 +2637,18 @@ func (x *ExplainAbsenceResponse) GetCrowdedBy() []string {
 	return nil
 }
 
+func (x *ExplainAbsenceResponse) GetClause() string {
+	if x != nil {
+		return x.Clause
+	}
+	return ""
+}
+
 var File_segue_v1_retrieval_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\n" +
-	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\x1a\x15segue/v1/vector.proto\"\x9f\x06\n" +
+	" segue/v1/retrieval_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/filter.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\x1a\x15segue/v1/vector.proto\"\xac\a\n" +
 	"\x17NearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -2587,7 +2656,12 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x05query\x18\x03 \x01(\v2\x0f.segue.v1.QueryR\x05query\x12%\n" +
 	"\x0eneighbor_count\x18\x04 \x01(\x05R\rneighborCount\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tR\tpageToken\x12;\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\x12(\n" +
+	"\x06filter\x18\x06 \x01(\v2\x10.segue.v1.FilterR\x06filter\x12+\n" +
+	"\x11filter_expression\x18\a \x01(\tR\x10filterExpression\x124\n" +
+	"\n" +
+	"exclusions\x18\b \x01(\v2\x14.segue.v1.ExclusionsR\n" +
+	"exclusions\x12;\n" +
 	"\rsearch_effort\x18\t \x01(\v2\x16.segue.v1.SearchEffortR\fsearchEffort\x121\n" +
 	"\tdiversity\x18\n" +
 	" \x01(\v2\x13.segue.v1.DiversityR\tdiversity\x12,\n" +
@@ -2674,7 +2748,7 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x0ecandidate_rank\x18\x06 \x01(\x05R\rcandidateRank\"U\n" +
 	"\x11BoostContribution\x12\x1c\n" +
 	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\"\n" +
-	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\x8f\x03\n" +
+	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\xce\x03\n" +
 	"\n" +
 	"SearchInfo\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\"\n" +
@@ -2683,10 +2757,13 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x10shortfall_reason\x18\x05 \x01(\x0e2\x19.segue.v1.ShortfallReasonR\x0fshortfallReason\x12\x17\n" +
 	"\aef_used\x18\x06 \x01(\x05R\x06efUsed\x12%\n" +
 	"\x0edistance_count\x18\b \x01(\x03R\rdistanceCount\x12\x1b\n" +
-	"\thop_count\x18\t \x01(\x03R\bhopCount\x12\x12\n" +
+	"\thop_count\x18\t \x01(\x03R\bhopCount\x12*\n" +
+	"\x0ematching_count\x18\n" +
+	" \x01(\x03H\x00R\rmatchingCount\x88\x01\x01\x12\x12\n" +
 	"\x04seed\x18\v \x01(\x04R\x04seed\x12'\n" +
 	"\x0fcandidate_count\x18\f \x01(\x05R\x0ecandidateCount\x12%\n" +
-	"\x0eeffort_reduced\x18\x0f \x01(\bR\reffortReduced\"}\n" +
+	"\x0eeffort_reduced\x18\x0f \x01(\bR\reffortReducedB\x11\n" +
+	"\x0f_matching_count\"}\n" +
 	"\x1cBatchNearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -2732,7 +2809,7 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x06recall\x18\x04 \x01(\x01R\x06recall\"m\n" +
 	"\x15ExplainAbsenceRequest\x12;\n" +
 	"\arequest\x18\x01 \x01(\v2!.segue.v1.NearestNeighborsRequestR\arequest\x12\x17\n" +
-	"\aitem_id\x18\x02 \x01(\tR\x06itemId\"\xed\x01\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\"\x85\x02\n" +
 	"\x16ExplainAbsenceResponse\x12/\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x17.segue.v1.AbsenceReasonR\x06reason\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\x05R\x04rank\x12\x19\n" +
@@ -2741,7 +2818,8 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\tattribute\x18\x05 \x01(\tR\tattribute\x12\x14\n" +
 	"\x05value\x18\x06 \x01(\tR\x05value\x12\x1d\n" +
 	"\n" +
-	"crowded_by\x18\a \x03(\tR\tcrowdedByB\b\n" +
+	"crowded_by\x18\a \x03(\tR\tcrowdedBy\x12\x16\n" +
+	"\x06clause\x18\b \x01(\tR\x06clauseB\b\n" +
 	"\x06_score*\xa7\x01\n" +
 	"\x0fExampleStrategy\x12 \n" +
 	"\x1cEXAMPLE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1c\n" +
@@ -2753,13 +2831,14 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x1bBOOST_TRANSFORM_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16BOOST_TRANSFORM_LINEAR\x10\x01\x12\x17\n" +
 	"\x13BOOST_TRANSFORM_LOG\x10\x02\x12\x1e\n" +
-	"\x1aBOOST_TRANSFORM_TIME_DECAY\x10\x03*<\n" +
+	"\x1aBOOST_TRANSFORM_TIME_DECAY\x10\x03*U\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x10PLAN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"PLAN_GRAPH\x10\x01\x12\x0e\n" +
 	"\n" +
-	"PLAN_EXACT\x10\x02*\xa7\x01\n" +
+	"PLAN_EXACT\x10\x02\x12\x17\n" +
+	"\x13PLAN_GRAPH_FILTERED\x10\x03*\xa7\x01\n" +
 	"\fCompleteness\x12\x1c\n" +
 	"\x18COMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15COMPLETENESS_COMPLETE\x10\x01\x12\x1a\n" +
@@ -2773,12 +2852,14 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x19SHORTFALL_REASON_CROWDING\x10\x03\x12&\n" +
 	"\"SHORTFALL_REASON_NEGATIVE_EXAMPLES\x10\x04\x12\x1e\n" +
 	"\x1aSHORTFALL_REASON_MIN_SCORE\x10\x05\x12\"\n" +
-	"\x1eSHORTFALL_REASON_TOO_FEW_ITEMS\x10\x06*\xc2\x02\n" +
+	"\x1eSHORTFALL_REASON_TOO_FEW_ITEMS\x10\x06*\xfc\x02\n" +
 	"\rAbsenceReason\x12\x1e\n" +
 	"\x1aABSENCE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ABSENCE_REASON_PRESENT\x10\x01\x12\x1e\n" +
 	"\x1aABSENCE_REASON_NOT_INDEXED\x10\x02\x12\x17\n" +
-	"\x13ABSENCE_REASON_SEED\x10\x03\x12\"\n" +
+	"\x13ABSENCE_REASON_SEED\x10\x03\x12\x1b\n" +
+	"\x17ABSENCE_REASON_FILTERED\x10\x04\x12\x1b\n" +
+	"\x17ABSENCE_REASON_EXCLUDED\x10\x05\x12\"\n" +
 	"\x1eABSENCE_REASON_BELOW_MIN_SCORE\x10\x06\x12 \n" +
 	"\x1cABSENCE_REASON_NEAR_NEGATIVE\x10\a\x12\x1b\n" +
 	"\x17ABSENCE_REASON_ANN_MISS\x10\b\x12\x1e\n" +
@@ -2847,75 +2928,79 @@ var file_segue_v1_retrieval_service_proto_goTypes = []any{
 	(*ExplainAbsenceRequest)(nil),          // 31: segue.v1.ExplainAbsenceRequest
 	(*ExplainAbsenceResponse)(nil),         // 32: segue.v1.ExplainAbsenceResponse
 	nil,                                    // 33: segue.v1.Neighbor.AttributesEntry
-	(*fieldmaskpb.FieldMask)(nil),          // 34: google.protobuf.FieldMask
-	(*EmbeddingModel)(nil),                 // 35: segue.v1.EmbeddingModel
-	(*Vector)(nil),                         // 36: segue.v1.Vector
-	(*Interest)(nil),                       // 37: segue.v1.Interest
-	(*durationpb.Duration)(nil),            // 38: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 39: google.protobuf.Timestamp
-	(*AttributeValue)(nil),                 // 40: segue.v1.AttributeValue
+	(*Filter)(nil),                         // 34: segue.v1.Filter
+	(*Exclusions)(nil),                     // 35: segue.v1.Exclusions
+	(*fieldmaskpb.FieldMask)(nil),          // 36: google.protobuf.FieldMask
+	(*EmbeddingModel)(nil),                 // 37: segue.v1.EmbeddingModel
+	(*Vector)(nil),                         // 38: segue.v1.Vector
+	(*Interest)(nil),                       // 39: segue.v1.Interest
+	(*durationpb.Duration)(nil),            // 40: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 41: google.protobuf.Timestamp
+	(*AttributeValue)(nil),                 // 42: segue.v1.AttributeValue
 }
 var file_segue_v1_retrieval_service_proto_depIdxs = []int32{
 	7,  // 0: segue.v1.NearestNeighborsRequest.query:type_name -> segue.v1.Query
-	15, // 1: segue.v1.NearestNeighborsRequest.search_effort:type_name -> segue.v1.SearchEffort
-	11, // 2: segue.v1.NearestNeighborsRequest.diversity:type_name -> segue.v1.Diversity
-	13, // 3: segue.v1.NearestNeighborsRequest.boosts:type_name -> segue.v1.ScoreBoost
-	14, // 4: segue.v1.NearestNeighborsRequest.exploration:type_name -> segue.v1.Exploration
-	34, // 5: segue.v1.NearestNeighborsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	35, // 6: segue.v1.NearestNeighborsRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
-	36, // 7: segue.v1.Query.vector:type_name -> segue.v1.Vector
-	8,  // 8: segue.v1.Query.examples:type_name -> segue.v1.Examples
-	10, // 9: segue.v1.Query.interests:type_name -> segue.v1.InterestList
-	9,  // 10: segue.v1.Examples.positive:type_name -> segue.v1.Example
-	9,  // 11: segue.v1.Examples.negative:type_name -> segue.v1.Example
-	0,  // 12: segue.v1.Examples.strategy:type_name -> segue.v1.ExampleStrategy
-	36, // 13: segue.v1.Example.vector:type_name -> segue.v1.Vector
-	37, // 14: segue.v1.InterestList.interests:type_name -> segue.v1.Interest
-	12, // 15: segue.v1.Diversity.crowding_limits:type_name -> segue.v1.CrowdingLimit
-	1,  // 16: segue.v1.ScoreBoost.transform:type_name -> segue.v1.BoostTransform
-	38, // 17: segue.v1.ScoreBoost.half_life:type_name -> google.protobuf.Duration
-	39, // 18: segue.v1.ScoreBoost.reference_time:type_name -> google.protobuf.Timestamp
-	17, // 19: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
-	20, // 20: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
-	33, // 21: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
-	36, // 22: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
-	18, // 23: segue.v1.Neighbor.explanation:type_name -> segue.v1.Explanation
-	19, // 24: segue.v1.Explanation.boosts:type_name -> segue.v1.BoostContribution
-	2,  // 25: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
-	3,  // 26: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
-	4,  // 27: segue.v1.SearchInfo.shortfall_reason:type_name -> segue.v1.ShortfallReason
-	6,  // 28: segue.v1.BatchNearestNeighborsRequest.requests:type_name -> segue.v1.NearestNeighborsRequest
-	23, // 29: segue.v1.BatchNearestNeighborsResponse.results:type_name -> segue.v1.QueryResult
-	16, // 30: segue.v1.QueryResult.response:type_name -> segue.v1.NearestNeighborsResponse
-	24, // 31: segue.v1.QueryResult.error:type_name -> segue.v1.QueryError
-	6,  // 32: segue.v1.StreamNearestNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	23, // 33: segue.v1.StreamNearestNeighborsResponse.result:type_name -> segue.v1.QueryResult
-	7,  // 34: segue.v1.ScoreItemsRequest.query:type_name -> segue.v1.Query
-	34, // 35: segue.v1.ScoreItemsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	17, // 36: segue.v1.ScoreItemsResponse.items:type_name -> segue.v1.Neighbor
-	6,  // 37: segue.v1.ExplainNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	16, // 38: segue.v1.ExplainNeighborsResponse.response:type_name -> segue.v1.NearestNeighborsResponse
-	17, // 39: segue.v1.ExplainNeighborsResponse.missed:type_name -> segue.v1.Neighbor
-	6,  // 40: segue.v1.ExplainAbsenceRequest.request:type_name -> segue.v1.NearestNeighborsRequest
-	5,  // 41: segue.v1.ExplainAbsenceResponse.reason:type_name -> segue.v1.AbsenceReason
-	40, // 42: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	6,  // 43: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
-	21, // 44: segue.v1.RetrievalService.BatchNearestNeighbors:input_type -> segue.v1.BatchNearestNeighborsRequest
-	25, // 45: segue.v1.RetrievalService.StreamNearestNeighbors:input_type -> segue.v1.StreamNearestNeighborsRequest
-	27, // 46: segue.v1.RetrievalService.ScoreItems:input_type -> segue.v1.ScoreItemsRequest
-	29, // 47: segue.v1.RetrievalService.ExplainNeighbors:input_type -> segue.v1.ExplainNeighborsRequest
-	31, // 48: segue.v1.RetrievalService.ExplainAbsence:input_type -> segue.v1.ExplainAbsenceRequest
-	16, // 49: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
-	22, // 50: segue.v1.RetrievalService.BatchNearestNeighbors:output_type -> segue.v1.BatchNearestNeighborsResponse
-	26, // 51: segue.v1.RetrievalService.StreamNearestNeighbors:output_type -> segue.v1.StreamNearestNeighborsResponse
-	28, // 52: segue.v1.RetrievalService.ScoreItems:output_type -> segue.v1.ScoreItemsResponse
-	30, // 53: segue.v1.RetrievalService.ExplainNeighbors:output_type -> segue.v1.ExplainNeighborsResponse
-	32, // 54: segue.v1.RetrievalService.ExplainAbsence:output_type -> segue.v1.ExplainAbsenceResponse
-	49, // [49:55] is the sub-list for method output_type
-	43, // [43:49] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	34, // 1: segue.v1.NearestNeighborsRequest.filter:type_name -> segue.v1.Filter
+	35, // 2: segue.v1.NearestNeighborsRequest.exclusions:type_name -> segue.v1.Exclusions
+	15, // 3: segue.v1.NearestNeighborsRequest.search_effort:type_name -> segue.v1.SearchEffort
+	11, // 4: segue.v1.NearestNeighborsRequest.diversity:type_name -> segue.v1.Diversity
+	13, // 5: segue.v1.NearestNeighborsRequest.boosts:type_name -> segue.v1.ScoreBoost
+	14, // 6: segue.v1.NearestNeighborsRequest.exploration:type_name -> segue.v1.Exploration
+	36, // 7: segue.v1.NearestNeighborsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	37, // 8: segue.v1.NearestNeighborsRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	38, // 9: segue.v1.Query.vector:type_name -> segue.v1.Vector
+	8,  // 10: segue.v1.Query.examples:type_name -> segue.v1.Examples
+	10, // 11: segue.v1.Query.interests:type_name -> segue.v1.InterestList
+	9,  // 12: segue.v1.Examples.positive:type_name -> segue.v1.Example
+	9,  // 13: segue.v1.Examples.negative:type_name -> segue.v1.Example
+	0,  // 14: segue.v1.Examples.strategy:type_name -> segue.v1.ExampleStrategy
+	38, // 15: segue.v1.Example.vector:type_name -> segue.v1.Vector
+	39, // 16: segue.v1.InterestList.interests:type_name -> segue.v1.Interest
+	12, // 17: segue.v1.Diversity.crowding_limits:type_name -> segue.v1.CrowdingLimit
+	1,  // 18: segue.v1.ScoreBoost.transform:type_name -> segue.v1.BoostTransform
+	40, // 19: segue.v1.ScoreBoost.half_life:type_name -> google.protobuf.Duration
+	41, // 20: segue.v1.ScoreBoost.reference_time:type_name -> google.protobuf.Timestamp
+	17, // 21: segue.v1.NearestNeighborsResponse.neighbors:type_name -> segue.v1.Neighbor
+	20, // 22: segue.v1.NearestNeighborsResponse.search_info:type_name -> segue.v1.SearchInfo
+	33, // 23: segue.v1.Neighbor.attributes:type_name -> segue.v1.Neighbor.AttributesEntry
+	38, // 24: segue.v1.Neighbor.vector:type_name -> segue.v1.Vector
+	18, // 25: segue.v1.Neighbor.explanation:type_name -> segue.v1.Explanation
+	19, // 26: segue.v1.Explanation.boosts:type_name -> segue.v1.BoostContribution
+	2,  // 27: segue.v1.SearchInfo.plan:type_name -> segue.v1.Plan
+	3,  // 28: segue.v1.SearchInfo.completeness:type_name -> segue.v1.Completeness
+	4,  // 29: segue.v1.SearchInfo.shortfall_reason:type_name -> segue.v1.ShortfallReason
+	6,  // 30: segue.v1.BatchNearestNeighborsRequest.requests:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 31: segue.v1.BatchNearestNeighborsResponse.results:type_name -> segue.v1.QueryResult
+	16, // 32: segue.v1.QueryResult.response:type_name -> segue.v1.NearestNeighborsResponse
+	24, // 33: segue.v1.QueryResult.error:type_name -> segue.v1.QueryError
+	6,  // 34: segue.v1.StreamNearestNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	23, // 35: segue.v1.StreamNearestNeighborsResponse.result:type_name -> segue.v1.QueryResult
+	7,  // 36: segue.v1.ScoreItemsRequest.query:type_name -> segue.v1.Query
+	36, // 37: segue.v1.ScoreItemsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	17, // 38: segue.v1.ScoreItemsResponse.items:type_name -> segue.v1.Neighbor
+	6,  // 39: segue.v1.ExplainNeighborsRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	16, // 40: segue.v1.ExplainNeighborsResponse.response:type_name -> segue.v1.NearestNeighborsResponse
+	17, // 41: segue.v1.ExplainNeighborsResponse.missed:type_name -> segue.v1.Neighbor
+	6,  // 42: segue.v1.ExplainAbsenceRequest.request:type_name -> segue.v1.NearestNeighborsRequest
+	5,  // 43: segue.v1.ExplainAbsenceResponse.reason:type_name -> segue.v1.AbsenceReason
+	42, // 44: segue.v1.Neighbor.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	6,  // 45: segue.v1.RetrievalService.NearestNeighbors:input_type -> segue.v1.NearestNeighborsRequest
+	21, // 46: segue.v1.RetrievalService.BatchNearestNeighbors:input_type -> segue.v1.BatchNearestNeighborsRequest
+	25, // 47: segue.v1.RetrievalService.StreamNearestNeighbors:input_type -> segue.v1.StreamNearestNeighborsRequest
+	27, // 48: segue.v1.RetrievalService.ScoreItems:input_type -> segue.v1.ScoreItemsRequest
+	29, // 49: segue.v1.RetrievalService.ExplainNeighbors:input_type -> segue.v1.ExplainNeighborsRequest
+	31, // 50: segue.v1.RetrievalService.ExplainAbsence:input_type -> segue.v1.ExplainAbsenceRequest
+	16, // 51: segue.v1.RetrievalService.NearestNeighbors:output_type -> segue.v1.NearestNeighborsResponse
+	22, // 52: segue.v1.RetrievalService.BatchNearestNeighbors:output_type -> segue.v1.BatchNearestNeighborsResponse
+	26, // 53: segue.v1.RetrievalService.StreamNearestNeighbors:output_type -> segue.v1.StreamNearestNeighborsResponse
+	28, // 54: segue.v1.RetrievalService.ScoreItems:output_type -> segue.v1.ScoreItemsResponse
+	30, // 55: segue.v1.RetrievalService.ExplainNeighbors:output_type -> segue.v1.ExplainNeighborsResponse
+	32, // 56: segue.v1.RetrievalService.ExplainAbsence:output_type -> segue.v1.ExplainAbsenceResponse
+	51, // [51:57] is the sub-list for method output_type
+	45, // [45:51] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_retrieval_service_proto_init() }
@@ -2924,6 +3009,7 @@ func file_segue_v1_retrieval_service_proto_init() {
 		return
 	}
 	file_segue_v1_attribute_proto_init()
+	file_segue_v1_filter_proto_init()
 	file_segue_v1_options_proto_init()
 	file_segue_v1_profile_proto_init()
 	file_segue_v1_release_proto_init()
@@ -2945,6 +3031,7 @@ func file_segue_v1_retrieval_service_proto_init() {
 		(*SearchEffort_Exact)(nil),
 	}
 	file_segue_v1_retrieval_service_proto_msgTypes[11].OneofWrappers = []any{}
+	file_segue_v1_retrieval_service_proto_msgTypes[14].OneofWrappers = []any{}
 	file_segue_v1_retrieval_service_proto_msgTypes[17].OneofWrappers = []any{
 		(*QueryResult_Response)(nil),
 		(*QueryResult_Error)(nil),
