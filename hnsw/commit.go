@@ -176,19 +176,22 @@ func (c *committer) replaceLink(v, out, u uint32, level int) {
 }
 
 const (
-	// victimTries is how many links of a full row, farthest first, are looked at for one that is dominated.
-	victimTries = 8
+	// shortDetour ends the search for a victim: a link whose other end is so much nearer to a neighbour, as a share of squared
+	// distances, can be done without. On 500,000 vectors in 1,000 clusters, ef 32: recall .72 where any link with a share of
+	// up to .83 goes and the farthest of all if none of the 8 farthest has one, .91 where the link with the least share of all
+	// goes; 24 to 47 % more distances an insert for that, 12 to 24 % if one of up to .7 is taken at once, for the same recall.
+	shortDetour = 0.7
 
-	// dominance is how many times nearer, in squared distance, the other end of a dominated link is to a neighbour. At 1
-	// the links between clusters go first: seen from far away, one in two cluster mates is nearer by a little. Measured on
-	// 100 clusters in 32 dimensions, uniform churn, ef 32: recall .993 at 1, .999 at 1.2, for 8 % more distances an insert.
-	dominance = 1.2
+	// ipTries is how many links of a full row, farthest first, are looked at under InnerProduct.
+	ipTries = 8
 )
 
 // victim returns the neighbour v can best do without if u comes to its full row: u, unless keep is set, or one of the row.
 //
-// A link v-w is dominated if some nearer neighbour x of v is much closer to w than v is: the search can go by x. The farthest
-// dominated link goes; if none of the farthest few is dominated, the farthest goes. Never dropped are edges of the tree of
+// A link v-w is dominated if some nearer neighbour x of v is closer to w than v is: the search can go by x. The closer, the
+// shorter the detour. The farthest link with a short detour goes; if there is none, the one with the shortest; if none is
+// dominated, the farthest. So of a cluster's many short links some go before the one to another cluster, to which half of the
+// mates are closer by a little. Never dropped are edges of the tree of
 // links and, unless nothing else is left, links whose other end has too few; above level 0 that holds for the new node as
 // well, or the first node of a new cluster would be turned away by everybody. Equal distances to u beyond maxEqualLinks
 // are not taken up at all.
@@ -216,8 +219,12 @@ func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
 	for i, e := range c.entries {
 		ids[i] = entrySlot(e)
 	}
-	fallback, tries := uint32(nilSlot), 0
-	for i := len(ids) - 1; i >= 0 && tries < victimTries; i-- {
+	fallback, most, shortest := uint32(nilSlot), uint32(nilSlot), float32(1)
+	tries := len(ids)
+	if x.o.Metric == InnerProduct {
+		tries = ipTries
+	}
+	for i := len(ids) - 1; i >= 0 && tries > 0; i-- {
 		w := ids[i]
 		if w == u && keep || (w != u || level > 0) && !c.mayDrop(v, w, level) {
 			continue
@@ -225,10 +232,20 @@ func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
 		if fallback == nilSlot {
 			fallback = w
 		}
-		tries++
-		if i > 0 && c.dominated(w, entryKey(c.entries[i]), ids[:i]) {
+		tries--
+		if i == 0 {
+			continue
+		}
+		share := c.detour(w, entryKey(c.entries[i]), ids[:i])
+		if share <= shortDetour {
 			return w
 		}
+		if share < shortest {
+			most, shortest = w, share
+		}
+	}
+	if most != nilSlot {
+		return most
 	}
 	if fallback == nilSlot {
 		// Every other end is at its minimum. A tree degree below m0 leaves some link that is no tree edge.
@@ -246,14 +263,19 @@ func (c *committer) mayDrop(v, w uint32, level int) bool {
 	return degree(c.x.row(w, level)) > c.x.minLinks && (level > 0 || !c.x.isTreeLink(v, w))
 }
 
-// dominated reports whether one of the nearer ids is much closer to w than key, or closer where distances are no lengths.
-func (c *committer) dominated(w, key uint32, nearer []uint32) bool {
+// detour returns the least distance of the nearer ids to w as a share of key's, the distance of w to the node of the row;
+// below 1, w is dominated. Where distances are no lengths it is 0 for a dominated w, and 1 for others. Distance 0 is not
+// dominated.
+func (c *committer) detour(w, key uint32, nearer []uint32) float32 {
 	c.scorer.bindSlot(w)
 	keys := c.keys[:len(nearer)]
 	c.scorer.keys(nearer, keys)
 	nearest := slices.Min(keys)
-	if c.x.o.Metric == InnerProduct {
-		return nearest < key
+	switch {
+	case nearest >= key:
+		return 1
+	case c.x.o.Metric == InnerProduct:
+		return 0
 	}
-	return dominance*keyDistance(nearest) < keyDistance(key)
+	return keyDistance(nearest) / keyDistance(key)
 }

@@ -42,14 +42,14 @@
 //
 // Links are two-way, so a full row that drops a link drops it at both ends. The paper lets the other end keep its half;
 // with links on both ends or none, deletion needs no reverse lists, and finds every in-neighbour in O(M). A full row gives
-// up its farthest dominated link instead of being chosen anew (committer.victim). Under InnerProduct the other end does keep
+// up one dominated link instead of being chosen anew (committer.victim). Under InnerProduct the other end does keep
 // its half, as a one-way link (links.go): hubs of large norm cannot link back to everybody whose neighbours they are.
 //
 // Links between clusters. A graph grown at random has them from its first nodes. Replacing its nodes wears them out: a node
 // that comes into a cluster wider than its beam meets nobody else, rows that fill up drop the farthest first, and a deletion
 // pairs off neighbours of one cluster. Then searches end in the wrong cluster, at any ef. So a new node also picks among what its
-// walk saw of level 1 (Searcher.lookFurther), a row drops links that are dominated by a margin (dominance), and a deletion
-// keeps together what the deleted node connected (committer.connect). See docs/adr/0008-links-between-clusters.md.
+// walk saw of level 1 (Searcher.lookFurther), a full row gives up the link with the shortest detour (committer.victim), and a
+// deletion keeps together what the deleted node connected (committer.connect). See docs/adr/0008-links-between-clusters.md.
 //
 // A new node takes up to M diverse links on level 0 and is filled to M/2 (Index.linkBudget). Levels come from a hash of the
 // slot (level.go). The tree of links is not in the paper; see tree.go. At most 4 candidates at one distance are linked,
