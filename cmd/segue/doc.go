@@ -8,6 +8,7 @@
 //	segue snapshot    create, list
 //	segue check       verify a store offline
 //	segue loadtest    load a server at fixed rates, report latency and recall
+//	segue config      print the settings of serve
 //	segue token       make a token and its line of an access file
 //	segue bench       measure recall and speed in process
 //	segue version     say what this binary is

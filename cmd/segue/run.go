@@ -122,6 +122,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newCheckCommand(env),
 		newBenchCommand(),
 		newTokenCommand(env),
+		newConfigCommand(env),
 		newLoadtestCommand(env),
 		newVersionCommand(env),
 	)

@@ -34,7 +34,9 @@ func newServeCommand(env *environment) *cobra.Command {
 			"Logs go to stderr: text on a terminal, else JSON. /metrics, /healthz, /readyz and, for this machine only, profiles are\n" +
 			"served on --ops-listen.\n\n" +
 			"An address that is not loopback needs TLS (--tls-cert, --tls-key) and a way to tell callers apart: --access-file\n" +
-			"(tokens or client certificates) or --jwt-issuer with its keys; or --insecure, where something in front does both.",
+			"(tokens or client certificates) or --jwt-issuer with its keys; or --insecure, where something in front does both.\n\n" +
+			"Every flag can also be set by a variable (--max-streams by SEGUE_MAX_STREAMS) or by a line of the file --config; segue\n" +
+			"config print shows what comes of them.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.data == "" {
@@ -56,6 +58,7 @@ func newServeCommand(env *environment) *cobra.Command {
 	o.productionFlags(c)
 	c.Flags().StringVar(&o.data, "data", "", "`DIR` of the store")
 	c.Flags().StringVar(&o.listen, "listen", defaultAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
+	addConfig(c)
 	return c
 }
 

@@ -70,6 +70,7 @@ const importLaw = `
 	github.com/vbauerster/mpb/...     only cmd/segue;
 	github.com/mattn/go-runewidth     only cmd/segue;
 	golang.org/x/term                 only cmd/segue;
+	go.yaml.in/yaml/...               only cmd/segue;
 	pgregory.net/rapid, go.uber.org/goleak, github.com/google/go-cmp/..., github.com/rogpeppe/go-internal/...,
 		github.com/cockroachdb/datadriven tests;
 

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// serveFlags are the flags of serve, parsed from a command line.
+func serveFlags(t *testing.T, args ...string) *pflag.FlagSet {
+	t.Helper()
+	flags := newServeCommand(&environment{}).Flags()
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags
+}
+
+// TestSettings: the command line beats variables, which beat the file, which beats defaults.
+func TestSettings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "segue.yaml")
+	writeText(t, path, "# settings\ndata: /from/file\nmax-streams: 7\nslow-call: 1s\nlog-level: warn\ninsecure: true\ncaller-rate: 2.5\n")
+	flags := serveFlags(t, "--config", path, "--max-streams", "9")
+	variables := map[string]string{"SEGUE_SLOW_CALL": "2s", "SEGUE_MAX_STREAMS": "8", "SEGUE_PORT": "tcp://10.0.0.1:7070"}
+	if err := settle(flags, func(name string) (string, bool) { v, ok := variables[name]; return v, ok }); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"data": "/from/file", "max-streams": "9", "slow-call": "2s", "log-level": "WARN", "insecure": "true", "caller-rate": "2.5", "listen": defaultAddr,
+	} {
+		if got := flags.Lookup(name).Value.String(); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestWrongSettings(t *testing.T) {
+	for text, want := range map[string]string{
+		"listne: x":          ":1: there is no setting \"listne\"",
+		"\nmax-streams: x":   ":2: invalid argument",
+		"data: [a]":          "data must have one value",
+		"config: x":          "there is no setting \"config\"",
+		"- a":                "cannot unmarshal",
+		"data: a\ndata: b\n": "already defined",
+	} {
+		path := filepath.Join(t.TempDir(), "segue.yaml")
+		writeText(t, path, text)
+		r := runSegue(t.Context(), "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--config", path)
+		if r.code == exitOK || !strings.Contains(r.stderr, want) {
+			t.Errorf("%q: code %d, %s", text, r.code, r.stderr)
+		}
+	}
+	if r := runSegue(t.Context(), "serve", "--data", t.TempDir(), "--config", "nothing-here"); r.code == exitOK || !strings.Contains(r.stderr, "nothing-here") {
+		t.Errorf("no file: %+v", r)
+	}
+	err := settle(serveFlags(t), func(name string) (string, bool) { return "x", name == "SEGUE_MAX_STREAMS" })
+	if err == nil || !strings.Contains(err.Error(), "SEGUE_MAX_STREAMS") {
+		t.Errorf("a wrong variable: %v", err)
+	}
+}
+
+// TestConfigPrint: what is printed is a file that says the same again, and holds every flag.
+func TestConfigPrint(t *testing.T) {
+	first := runSegue(t.Context(), "config", "print", "--data", "/srv: #1", "--slow-call", "3s")
+	path := filepath.Join(t.TempDir(), "segue.yaml")
+	writeText(t, path, first.stdout)
+	second := runSegue(t.Context(), "config", "print", "--config", path)
+	if first.code != exitOK || second.code != exitOK || first.stdout != second.stdout {
+		t.Errorf("%s%s\nand again\n%s%s", first.stdout, first.stderr, second.stdout, second.stderr)
+	}
+	serveFlags(t).VisitAll(func(f *pflag.Flag) {
+		if f.Name != configFlag && f.Name != "help" && !strings.Contains("\n"+first.stdout, "\n"+f.Name+": ") {
+			t.Errorf("%s is not printed", f.Name)
+		}
+	})
+}
+
+// deployed reads a file of deploy/.
+func deployed(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../../deploy", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestDeployedSettingsExist: every setting and variable that the manifests name is one.
+func TestDeployedSettingsExist(t *testing.T) {
+	manifest := deployed(t, "kubernetes/segue.yaml")
+	_, settings, ok := strings.Cut(manifest, "segue.yaml: |\n")
+	settings, _, ends := strings.Cut(settings, "---")
+	if !ok || !ends {
+		t.Fatal("no settings in the manifests")
+	}
+	if err := settleFrom(serveFlags(t), "deploy/kubernetes/segue.yaml", []byte(regexp.MustCompile(`(?m)^    `).ReplaceAllString(settings, ""))); err != nil {
+		t.Error(err)
+	}
+	names := map[string]bool{tokenVariable: true}
+	serveFlags(t).VisitAll(func(f *pflag.Flag) { names[variable(f.Name)] = true })
+	for _, name := range regexp.MustCompile(`SEGUE_[A-Z_]+`).FindAllString(manifest, -1) {
+		if !names[name] {
+			t.Errorf("the manifests set %s, which nothing reads", name)
+		}
+	}
+}
+
+// TestDeployedFilesParse: every document of every file is one, and the dashboard's panels have a query each.
+func TestDeployedFilesParse(t *testing.T) {
+	for _, name := range []string{"kubernetes/segue.yaml", "prometheus/rules.yaml"} {
+		d := yaml.NewDecoder(strings.NewReader(deployed(t, name)))
+		n := 0
+		for ; ; n++ {
+			var doc map[string]any
+			err := d.Decode(&doc)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil || len(doc) == 0 {
+				t.Fatalf("%s: document %d: %v, %v", name, n, doc, err)
+			}
+			if strings.HasPrefix(name, "kubernetes") && (doc["kind"] == nil || doc["apiVersion"] == nil || doc["metadata"] == nil) {
+				t.Errorf("%s: document %d has no kind, apiVersion or metadata", name, n)
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s is empty", name)
+		}
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(deployed(t, "grafana/segue.json")), &board); err != nil || len(board.Panels) == 0 {
+		t.Fatalf("%d panels, %v", len(board.Panels), err)
+	}
+	for _, p := range board.Panels {
+		if len(p.Targets) == 0 || p.Targets[0].Expr == "" {
+			t.Errorf("panel %q asks nothing", p.Title)
+		}
+	}
+}
+
+// TestDeployedMetricsExist: every metric that an alert or a panel names is served, and every alert has its runbook.
+func TestDeployedMetricsExist(t *testing.T) {
+	served := ""
+	sources, err := filepath.Glob("../../server/ops/*.go")
+	if err != nil || len(sources) == 0 {
+		t.Fatal(err)
+	}
+	for _, path := range sources {
+		if b, err := os.ReadFile(path); err == nil && !strings.HasSuffix(path, "_test.go") {
+			served += string(b)
+		}
+	}
+	metric := regexp.MustCompile(`\bsegue_[a-z_]+`)
+	for _, name := range []string{"prometheus/rules.yaml", "grafana/segue.json"} {
+		found := metric.FindAllString(deployed(t, name), -1)
+		if len(found) < 8 {
+			t.Errorf("%s names only %d metrics", name, len(found))
+		}
+		for _, m := range found {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(m, "")
+			if !strings.Contains(served, `"`+m+`"`) && !strings.Contains(served, `"`+base+`"`) {
+				t.Errorf("%s names %s, which is not served", name, m)
+			}
+		}
+	}
+	operations, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(deployed(t, "prometheus/rules.yaml"), -1)
+	if len(alerts) < 6 {
+		t.Errorf("only %d alerts", len(alerts))
+	}
+	for _, a := range alerts {
+		if !strings.Contains(string(operations), "\n### "+a[1]+"\n") {
+			t.Errorf("docs/operations.md has no runbook for %s", a[1])
+		}
+	}
+}
