@@ -207,7 +207,7 @@ func (q *ranked) rankByScore(ctx context.Context, p *pooled) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	q.pool, q.found = q.pool[:0], append(q.found[:0], found...)
+	q.pool, q.found, q.looked, q.admitted = q.pool[:0], append(q.found[:0], found...), 0, q.admitted[:0]
 	q.admit(0)
 	if err := q.compare(ctx); err != nil {
 		return 0, err

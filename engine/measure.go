@@ -120,7 +120,7 @@ func (r *release) measure(ctx context.Context, id string, k int, efs []int, add 
 func (r *release) sample(n int, seed uint64) []string {
 	ids := make([]string, 0, r.table.len())
 	r.table.each(func(slot uint32) { ids = append(ids, r.table.entries.at(slot).id()) })
-	slices.Sort(ids) // the table's order is not the same on every run
+	slices.Sort(ids)                      // the table's order is not the same on every run
 	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a draw that can be repeated
 	n = min(n, len(ids))
 	for i := range n {

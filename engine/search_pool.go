@@ -37,11 +37,11 @@ func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 		full := len(q.found) >= want
 		switch {
 		case full && last:
-			floor = math.Nextafter(q.scoreOf(q.found[want-1].Distance), math.Inf(-1))
+			floor = math.Nextafter(q.scoreOf(q.farthest()), math.Inf(-1))
 		case first+depth < len(q.pool) && !last:
 			floor = q.pool[first+depth].score
 		case full: // so many were stale: what was found last is the bound
-			floor = q.scoreOf(q.found[len(q.found)-1].Distance)
+			floor = q.scoreOf(q.farthest())
 		}
 		q.exhausted = q.exhausted && math.IsInf(floor, -1)
 		q.floors = append(q.floors, floor)
@@ -56,7 +56,8 @@ func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 }
 
 // fetch makes found the n nearest slots to any of the probes, as the request wants them found, and more where more were found
-// on the way; ascending by distance and then by slot. With one list of candidates it goes on where it stopped.
+// on the way. With one list of candidates it goes on where it stopped, and what a wider beam finds late can be nearer than what
+// came before.
 func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if q.aim.each || !q.begun {
 		ef := max(q.req.Ef, n)
@@ -74,6 +75,7 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 			return err
 		}
 		q.begun, q.found, q.stats = true, q.found[:0], hnsw.SearchStats{}
+		q.admitted, q.looked, q.stale = q.admitted[:0], 0, false
 		q.info.EfUsed = ef
 	}
 	if n <= len(q.found) {
@@ -89,15 +91,13 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if err != nil {
 		return err
 	}
-	// A wider beam can find what is nearer than what a narrow one gave.
-	sorted := len(q.found) == 0 || len(more) == 0 || more[0].Distance > q.found[len(q.found)-1].Distance
 	q.found = append(q.found, more...)
-	if !sorted {
-		slices.SortFunc(q.found, func(a, b hnsw.Candidate) int {
-			return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Slot, b.Slot))
-		})
-	}
 	return nil
+}
+
+// farthest is the largest distance that was found.
+func (q *ranked) farthest() float32 {
+	return slices.MaxFunc(q.found, func(a, b hnsw.Candidate) int { return cmp.Compare(a.Distance, b.Distance) }).Distance
 }
 
 const scanFactor = 8
@@ -107,18 +107,50 @@ func (q *ranked) scoreOf(distance float32) float64 {
 	return q.aim.scale*float64(q.r.score(distance)) + q.aim.offset
 }
 
-// admit appends what was found to the pool, but for seeds and stale slots. group is the list's, where there are several.
+// admit fills admitted with what was found, but for seeds and stale slots. What was admitted before stays, so that going deeper
+// costs what is new; unless something in it was stale, which what is new may replace. group is the list's, where there are several.
 func (q *ranked) admit(group int) {
-	for _, cand := range q.found {
+	if q.aim.each || q.stale {
+		q.admitted, q.looked, q.stale = q.admitted[:0], 0, false
+	}
+	first := len(q.admitted)
+	for _, cand := range q.found[q.looked:] {
 		e := q.r.table.entries.at(cand.Slot)
 		id := e.id()
 		if q.isSeed(cand.Slot, id) || !q.allowed.admits(e) || q.r.superseded(id, cand.Slot, q.found) {
 			continue
 		}
+		if now, ok := q.r.table.slotOf(id); !ok || now != cand.Slot {
+			q.stale = true
+		}
 		if !q.aim.each {
 			group = int(cand.Query)
 		}
-		q.pool = append(q.pool, pooled{slot: cand.Slot, id: id, entry: e, distance: cand.Distance, score: q.scoreOf(cand.Distance), group: group})
+		p := pooled{slot: cand.Slot, id: id, entry: e, distance: cand.Distance, score: q.scoreOf(cand.Distance), group: group}
+		q.weigh(&p)
+		q.admitted = append(q.admitted, p)
+	}
+	q.looked = len(q.found)
+	if n := len(q.admitted); first > 0 && first < n && q.admitted[first].distance <= q.admitted[first-1].distance {
+		// A wider beam found what is nearer than what a narrow one gave.
+		slices.SortFunc(q.admitted, func(a, b pooled) int {
+			return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.slot, b.slot))
+		})
+	}
+	q.pool = append(q.pool, q.admitted...)
+}
+
+// weigh fills in what limits, boosts and exploration make of a candidate.
+func (q *ranked) weigh(p *pooled) {
+	for b := range q.req.Boosts {
+		x, _ := q.boost(p, &q.req.Boosts[b])
+		p.extra += x
+	}
+	if q.req.Temperature > 0 {
+		p.extra += q.noise(p)
+	}
+	if q.crowd != nil {
+		p.limited = q.limited(p)
 	}
 }
 

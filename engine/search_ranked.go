@@ -46,6 +46,10 @@ type ranked struct {
 	keptPicks int
 	hurried   bool
 
+	admitted []pooled // of found[:looked], what may be a candidate; stale: some of it is an old version
+	looked   int
+	stale    bool
+
 	pool  []pooled
 	cands []rank.Candidate
 	picks []rank.Pick
@@ -62,7 +66,9 @@ type pooled struct {
 	entry    entry
 	distance float32 // to the best probe
 	score    float64
-	group    int // index of the best probe
+	group    int     // index of the best probe
+	extra    float64 // what boosts and exploration add to the score
+	limited  []rank.ValueID
 }
 
 // maxCandidates bounds how deep limits may drive a search.
@@ -228,24 +234,14 @@ func (q *ranked) dry() bool {
 // pick ranks the pool and picks from it.
 func (q *ranked) pick(ctx context.Context) error {
 	if q.crowd != nil {
-		q.crowd = rank.NewCrowd(q.most...)
+		q.crowd.Reset()
 	}
 	q.cands = q.cands[:0]
 	for i := range q.pool {
 		p := &q.pool[i]
-		c := rank.Candidate{ID: p.id, Value: p.score, Row: uint32(i)}
+		c := rank.Candidate{ID: p.id, Value: p.score + p.extra, Row: uint32(i), Limited: p.limited}
 		if q.aim.each {
 			c.Group = p.group
-		}
-		for b := range q.req.Boosts {
-			x, _ := q.boost(p, &q.req.Boosts[b])
-			c.Value += x
-		}
-		if q.req.Temperature > 0 {
-			c.Value += q.noise(p)
-		}
-		if q.crowd != nil {
-			c.Limited = q.limited(p)
 		}
 		q.cands = append(q.cands, c)
 	}
