@@ -1,6 +1,9 @@
 package hnsw
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	// maxNorm2 is the largest squared norm of a stored vector or a query. By Cauchy-Schwarz no partial sum of a dot product
@@ -119,12 +122,9 @@ func (x *Index) prepare(dst, src []float32) error {
 	if len(src) != x.o.Dim {
 		return &DimensionError{Got: len(src), Want: x.o.Dim}
 	}
-	norm2 := 0.0
-	for i, v := range src {
-		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
-			return &VectorError{Rule: NotFinite, Component: i}
-		}
-		norm2 += float64(v) * float64(v)
+	norm2 := squaredNorm(src)
+	if norm2-norm2 != 0 { // squares of finite float32 do not overflow float64
+		return &VectorError{Rule: NotFinite, Component: slices.IndexFunc(src, notFinite)}
 	}
 	clear(dst[copy(dst, src):])
 	if x.o.Metric != Cosine {
@@ -142,3 +142,22 @@ func (x *Index) prepare(dst, src []float32) error {
 	}
 	return nil
 }
+
+// squaredNorm returns the sum of the squares of vec, NaN or infinite if any component is. Four sums do not wait for each
+// other.
+func squaredNorm(vec []float32) float64 {
+	var s0, s1, s2, s3 float64
+	for ; len(vec) >= 4; vec = vec[4:] {
+		a, b, c, d := float64(vec[0]), float64(vec[1]), float64(vec[2]), float64(vec[3])
+		s0 += a * a
+		s1 += b * b
+		s2 += c * c
+		s3 += d * d
+	}
+	for _, v := range vec {
+		s0 += float64(v) * float64(v)
+	}
+	return s0 + s1 + s2 + s3
+}
+
+func notFinite(v float32) bool { return v-v != 0 }
