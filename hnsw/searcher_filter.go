@@ -43,6 +43,7 @@ func (s *Searcher) start(ctx context.Context) error {
 	}
 	ef = min(ef, max(1, x.Len()))
 	s.pool.reset(ef, 0)
+	b.width = ef
 	entry := x.entry.Load()
 	switch {
 	case p.Exact || p.Allowed != nil && s.prefersScan(ef, scanFirst, 1):

@@ -21,6 +21,7 @@ type begun struct {
 	walked  bool // the beam may hold slots that died before the search began
 	scanned bool // every slot that may be returned was scored
 	plan    Plan
+	width   int      // of the beam at first
 	given   int      // results given
 	taken   visited  // slots that were rescored or given
 	spill   []uint64 // see pool.widen
@@ -116,6 +117,14 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 		if len(s.exact) >= n && (sure || !b.scanned || len(b.spill) == 0) {
 			break
 		}
+		if b.scanned && len(s.exact) >= n && b.given == 0 && s.pool.ef >= doubtWidth*b.width {
+			s.walking = nil
+			s.restart()
+			if err := s.scan(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if len(b.spill) > 0 || b.settled {
 			width = 2 * s.pool.ef
 			continue
@@ -134,11 +143,16 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 	return nil
 }
 
+// doubtWidth is how many times as wide as at first the beam of a scan on codes gets before the vectors are scanned: rescoring
+// on and on, one row here and one there, would cost more. Clusters of 50,000 x 64, of which the nearest third is not allowed:
+// 3.3 ms, for .6 ms of a scan on vectors.
+const doubtWidth = 4
+
 // restart forgets all that was scored.
 func (s *Searcher) restart() {
 	s.visited.begin(s.x.slots.Load())
 	s.more.taken.begin(s.x.slots.Load())
-	s.pool.reset(s.pool.ef, 0)
+	s.pool.reset(s.more.width, 0)
 	s.exact, s.more.walked, s.more.spill = s.exact[:0], false, s.more.spill[:0]
 }
 
