@@ -174,24 +174,27 @@ func skewed(rng *rand.Rand, n, dim int, sigma float64) [][]float32 {
 	return vecs
 }
 
-// TestGateInnerProduct: skewed norms and nearly equal ones; 100,000 of them with SEGUE_LONG=1, which needs more distances.
+// TestGateInnerProduct: skewed norms and nearly equal ones; 100,000 of them with SEGUE_LONG=1.
 func TestGateInnerProduct(t *testing.T) {
-	n, more := 10_000, 1.0
-	if os.Getenv("SEGUE_LONG") != "" {
-		n, more = 100_000, 2
+	n, long := 10_000, os.Getenv("SEGUE_LONG") != ""
+	if long {
+		n = 100_000
 	}
 	for _, tc := range []struct {
-		name  string
-		sigma float64
-		gates []gate
+		name             string
+		sigma            float64
+		gates, longGates []gate
 	}{
-		{"skewed", 0.8, []gate{{64, 0.99, 900 * more}, {256, 0.997, 2250 * more}}},
-		{"nearly equal", 0.05, []gate{{64, 0.99, 670 * more}, {256, 0.997, 970 * more}}},
+		{"skewed", 0.8, []gate{{64, 0.99, 900}, {256, 0.997, 2250}}, []gate{{64, 0.99, 1250}, {256, 0.997, 3000}}},
+		{"nearly equal", 0.05, []gate{{64, 0.99, 670}, {256, 0.997, 970}}, []gate{{64, 0.965, 1600}, {256, 0.997, 3400}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(17, 17))
 			base, queries := skewed(rng, n, 64, tc.sigma), skewed(rng, 200, 64, 0)
-			pass(t, hnsw.InnerProduct, base, queries, 3000*more, tc.gates...)
+			if long {
+				tc.gates = tc.longGates
+			}
+			pass(t, hnsw.InnerProduct, base, queries, 3600, tc.gates...)
 		})
 	}
 }
