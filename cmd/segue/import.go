@@ -39,6 +39,10 @@ Matrices and lines must have equally many rows, which is checked before anything
 that is refused is listed with its number (from 0) and the reason; the others are written. Importing
 again replaces items by id, so an interrupted import can simply be repeated.
 
+With --job the rows fill a new release while the published one serves undisturbed; --publish makes it serve once it is
+built and meets the conditions (--min-recall and its kin). The job is known by its id: running it again goes on where
+it was interrupted, and does nothing once it is finished. See segue release.
+
 Exit code 3 if more rows were rejected than --max-rejects allows.`
 
 // importFlags are the flags of `segue import`.
@@ -55,6 +59,12 @@ type importFlags struct {
 	maxRejects     int64
 	out            format
 	profileVectors string
+
+	job          string
+	publish      bool
+	conditions   conditionFlags
+	modelName    string
+	modelVersion string
 }
 
 func newImportCommand(env *environment) *cobra.Command {
@@ -86,6 +96,11 @@ func newImportCommand(env *environment) *cobra.Command {
 	flags.IntVar(&f.batch, "batch", 0, "rows a call, at most 10,000 (default 256)")
 	flags.IntVar(&f.inFlight, "in-flight", 0, "calls at once, at most 64 (default 4)")
 	flags.BoolVar(&f.create, "create", false, "create the collection if it does not exist; needs --metric")
+	flags.StringVar(&f.job, "job", "", "fill a new release beside the one that serves, known by this `ID` (a date)")
+	flags.BoolVar(&f.publish, "publish", false, "publish the release of --job once it is built, if it meets the conditions")
+	flags.StringVar(&f.modelName, "embedding-model", "", "name of what made the vectors of --job")
+	flags.StringVar(&f.modelVersion, "embedding-version", "", "version of what made the vectors of --job")
+	f.conditions.add(c)
 	f.collection.add(c)
 	f.remote.flags(c, 0)
 	f.out.flag(c)
@@ -108,6 +123,11 @@ func (f *importFlags) validate(cmd *cobra.Command) error {
 		return usagef("--create needs --metric")
 	case f.maxRejects < 0:
 		return usagef("--max-rejects must not be negative")
+	}
+	for _, name := range []string{"publish", "embedding-model", "embedding-version", "min-items", "min-item-ratio", "min-recall", "min-overlap", "max-reject-ratio"} {
+		if f.job == "" && cmd.Flags().Changed(name) {
+			return usagef("--%s is about a release: it needs --job", name)
+		}
 	}
 	for _, name := range []string{"dim", "metric", "m", "ef-construction", "attribute"} {
 		if !f.create && cmd.Flags().Changed(name) {
@@ -153,6 +173,9 @@ func (f *importFlags) run(ctx context.Context, env *environment, c *client.Clien
 		return err
 	}
 
+	if f.job != "" {
+		return job.release(ctx, f, itemRows, profileRows)
+	}
 	result := importResult{Collection: f.name}
 	if f.items.lines != "" {
 		var report importReport

@@ -119,6 +119,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newNeighborsCommand(env),
 		newExplainCommand(env),
 		newSnapshotCommand(env),
+		newReleaseCommand(env),
 		newCheckCommand(env),
 		newBenchCommand(),
 		newTokenCommand(env),

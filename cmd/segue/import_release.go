@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/segue-ann/segue/client"
+	"github.com/segue-ann/segue/internal/dataset"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+)
+
+// buildPoll is how often an import that builds is asked how far it is.
+const buildPoll = time.Second
+
+// release imports rows into a release of their own, known by a job id, and publishes it where that is asked for. A job that
+// is finished is left as it is; one that is half done goes on.
+func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profileRows int64) error {
+	started, err := j.client.Imports.StartImport(ctx, &seguev1.StartImportRequest{Collection: f.name, JobId: f.job,
+		ExpectedItemCount: max(itemRows, 0), EmbeddingModel: f.model()})
+	if err != nil {
+		return err
+	}
+	im := started.GetImport()
+	var faults int64
+	if im.GetState() == seguev1.ReleaseState_RELEASE_STATE_IMPORTING {
+		if faults, err = j.stream(ctx, f, itemRows+max(profileRows, 0)); err != nil {
+			return err
+		}
+		if faults > f.maxRejects {
+			return &badDataError{fmt.Sprintf("%s rows of the files are bad; the import %q is not committed", thousands(faults), f.job)}
+		}
+		if _, err := j.client.Imports.CommitImport(ctx, &seguev1.CommitImportRequest{Collection: f.name, JobId: f.job}); err != nil {
+			return err
+		}
+	}
+	if im, err = j.built(ctx, f); err != nil {
+		return err
+	}
+	fmt.Fprintf(j.env.stdout, "import %s: release %d of %s is %s, %s rows, %s rejected, %s duplicates\n", f.job, im.GetRelease(), f.name,
+		releaseStateName(im.GetState()), thousands(im.GetAcceptedCount()), thousands(im.GetRejectedCount()+faults), thousands(im.GetDuplicateCount()))
+	if im.GetRejectedCount()+faults > f.maxRejects {
+		return &badDataError{fmt.Sprintf("%s rows were rejected; release %d is not published", thousands(im.GetRejectedCount()+faults), im.GetRelease())}
+	}
+	if !f.publish || im.GetState() != seguev1.ReleaseState_RELEASE_STATE_READY {
+		return nil
+	}
+	return f.conditions.publish(ctx, j.env, j.client, f.name, im.GetRelease())
+}
+
+// model is what --embedding-model and --embedding-version say.
+func (f *importFlags) model() *seguev1.EmbeddingModel {
+	if f.modelName == "" && f.modelVersion == "" {
+		return nil
+	}
+	return &seguev1.EmbeddingModel{Name: f.modelName, Version: f.modelVersion}
+}
+
+// stream sends the rows of the files. It returns how many of them could not even be converted.
+func (j *importJob) stream(ctx context.Context, f *importFlags, total int64) (faults int64, err error) {
+	ledger := newLedger(newProgress(ctx, j.env, "rows", total))
+	rows := func(yield func(client.ImportRow, error) bool) {
+		items := converted(ctx, f.items, newRowConverter(j.collection.GetAttributes(), j.only).item, ledger)
+		for m, err := range items {
+			if !yield(client.ImportRow{Item: m}, err) || err != nil {
+				return
+			}
+		}
+		for m, err := range converted(ctx, f.profiles, newRowConverter(nil, nil).profile, ledger) {
+			if !yield(client.ImportRow{Profile: m}, err) || err != nil {
+				return
+			}
+		}
+	}
+	o := client.WriteImportOptions{OnProgress: func(n int64) { ledger.update(client.UpsertResult{Written: n}) }}
+	err = j.client.WriteImport(ctx, f.name, f.job, rows, o)
+	return ledger.close().Rejected, err
+}
+
+// converted yields the rows of files as messages; those that cannot be converted go to the ledger.
+func converted[T proto.Message](ctx context.Context, f rowFiles, convert func(dataset.Record, []float32) (T, *rowError), l *ledger) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if f.lines == "" {
+			return
+		}
+		err := f.each(func(r row) (bool, error) {
+			if r.bad == nil {
+				message, bad := convert(r.record, r.vector)
+				if bad == nil {
+					return yield(message, nil), nil
+				}
+				r.bad = bad
+			}
+			l.fault(r, r.bad)
+			return true, ctx.Err()
+		})
+		if err != nil {
+			var none T
+			yield(none, err)
+		}
+	}
+}
+
+// built waits until the release of a job is built.
+func (j *importJob) built(ctx context.Context, f *importFlags) (*seguev1.Import, error) {
+	tick := time.NewTicker(buildPoll)
+	defer tick.Stop()
+	for {
+		got, err := j.client.Imports.GetImport(ctx, &seguev1.GetImportRequest{Collection: f.name, JobId: f.job})
+		if err != nil {
+			return nil, err
+		}
+		im := got.GetImport()
+		if im.GetError() != "" {
+			return nil, fmt.Errorf("import %q: %s", f.job, im.GetError())
+		}
+		if im.GetState() != seguev1.ReleaseState_RELEASE_STATE_BUILDING {
+			return im, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
