@@ -53,6 +53,9 @@ func writeNeighbors(w io.Writer, answer *seguev1.NearestNeighborsResponse, reque
 		return err
 	}
 	info := answer.GetSearchInfo()
+	if info.MatchingCount != nil {
+		fmt.Fprintf(w, "%s items match\n", thousands(info.GetMatchingCount()))
+	}
 	if text := shortfallText(info.GetShortfallReason()); text != "" {
 		fmt.Fprintf(w, "%d of %d: %s\n", len(answer.GetNeighbors()), request.GetNeighborCount(), text)
 	}
@@ -229,6 +232,7 @@ type searchInfoJSON struct {
 	Shortfall     string `json:"shortfall_reason,omitempty"`
 	Seed          uint64 `json:"seed,omitempty"`
 	Candidates    int32  `json:"candidate_count,omitempty"`
+	Matching      *int64 `json:"matching_count,omitempty"`
 }
 
 func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
@@ -244,6 +248,7 @@ func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
 			HopCount:      info.GetHopCount(),
 			Seed:          info.GetSeed(),
 			Candidates:    info.GetCandidateCount(),
+			Matching:      info.MatchingCount,
 		},
 		Unresolved: r.GetUnresolvedIds(),
 	}

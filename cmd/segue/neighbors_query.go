@@ -33,6 +33,10 @@ type queryFlags struct {
 	seed         uint64
 	minScore     float64
 	candidates   int
+	filter       string
+	exclude      []string
+	excludeSets  []string
+	excludeValue []string
 	attributes   []string
 
 	hasMinScore, hasTemperature func() bool // given on the command line
@@ -60,6 +64,10 @@ func (f *queryFlags) flags(c *cobra.Command) {
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of --explore (default: the server draws one)")
 	flags.Float64Var(&f.minScore, "min-score", 0, "leave out what scores lower")
 	flags.IntVar(&f.candidates, "candidates", 0, "how many candidates --diversity, --boost and --explore choose from (default: the server's)")
+	flags.StringVar(&f.filter, "filter", "", "`EXPRESSION` that neighbors fulfil: 'artists : \"Miles Davis\" AND year >= 1959' (AIP-160)")
+	flags.StringSliceVar(&f.exclude, "exclude", nil, "`IDS` of items to leave out, comma separated")
+	flags.StringSliceVar(&f.excludeSets, "exclude-set", nil, "`NAMES` of exclusion sets to leave out, comma separated")
+	flags.StringArrayVar(&f.excludeValue, "exclude-value", nil, "`NAME=VALUE`: leave out items with this string as value of an attribute; repeat for more")
 	flags.StringSliceVar(&f.attributes, "attributes", nil, "`NAMES` of the attributes to show, comma separated (default all)")
 	f.hasMinScore = func() bool { return flags.Changed("min-score") }
 	f.hasTemperature = func() bool { return flags.Changed("explore") }
@@ -79,10 +87,11 @@ func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest,
 		}
 	}
 	r := &seguev1.NearestNeighborsRequest{
-		Collection:     f.collection,
-		NeighborCount:  int32(f.k),
-		CandidateCount: int32(f.candidates),
-		ReadMask:       &fieldmaskpb.FieldMask{Paths: []string{"attributes"}},
+		Collection:       f.collection,
+		NeighborCount:    int32(f.k),
+		CandidateCount:   int32(f.candidates),
+		FilterExpression: f.filter,
+		ReadMask:         &fieldmaskpb.FieldMask{Paths: []string{"attributes"}},
 	}
 	if len(f.attributes) > 0 {
 		r.ReadMask.Paths = nil
@@ -104,6 +113,9 @@ func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest,
 	}
 	var err error
 	if r.Query, err = f.query(stdin); err != nil {
+		return nil, err
+	}
+	if r.Exclusions, err = f.exclusions(); err != nil {
 		return nil, err
 	}
 	if r.Diversity, err = f.diverse(); err != nil {
@@ -143,6 +155,22 @@ func (f *queryFlags) query(stdin io.Reader) (*seguev1.Query, error) {
 		return q, nil
 	}
 	return nil, usagef("--item, --user, --vector or --like must not be empty")
+}
+
+// exclusions returns nil where nothing is left out.
+func (f *queryFlags) exclusions() (*seguev1.Exclusions, error) {
+	x := &seguev1.Exclusions{ItemIds: f.exclude, ExclusionSets: f.excludeSets}
+	for _, text := range f.excludeValue {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, usagef("--exclude-value %q is not of the form NAME=VALUE", text)
+		}
+		x.AttributeValues = append(x.AttributeValues, &seguev1.AttributeIn{Attribute: name, Values: []*seguev1.AttributeValue{keywords(value)}})
+	}
+	if proto.Equal(x, &seguev1.Exclusions{}) {
+		return nil, nil
+	}
+	return x, nil
 }
 
 // diverse returns nil where nothing of it is asked for.

@@ -118,6 +118,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newImportCommand(env),
 		newNeighborsCommand(env),
 		newExplainCommand(env),
+		newExclusionsCommand(env),
 		newSnapshotCommand(env),
 		newReleaseCommand(env),
 		newCheckCommand(env),
