@@ -133,7 +133,7 @@ func (o *Options) libraries(ctx context.Context) ([]Library, error) {
 	return chosen, nil
 }
 
-// Run measures every library on every set and returns what it saw. Sets are taken one after the other; on each, all indexes are
+// Run measures every library on every set and returns what it saw; with an error from a later set, what it saw of those before. Sets are taken one after the other; on each, all indexes are
 // built first, one at a time, and then asked in turn. Cost: minutes; ctx bounds it.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.EnsureDefaults()
@@ -151,11 +151,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 		p, err := s.prepare(ctx, o.Root, o.Dir, o.Limits, o.Note)
 		if err != nil {
-			return nil, err
+			return report, err
 		}
 		result, err := o.contest(ctx, p, libraries)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
+			return report, fmt.Errorf("%s: %w", s.Name, err)
 		}
 		report.Sets = append(report.Sets, result)
 	}

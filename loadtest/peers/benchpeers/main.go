@@ -64,16 +64,17 @@ func run() error {
 	}
 
 	report, err := results(ctx, o, from)
-	if err != nil {
+	if report == nil || len(report.Sets) == 0 {
 		return err
 	}
 	if out == "" {
 		for _, s := range report.Sets {
 			fmt.Printf("\n%s: %s\n\n%s", s.Name, s.About, s.Table())
 		}
-		return nil
+		return err
 	}
-	return write(report, o.Dir, out)
+	// What an interrupted run has measured is kept.
+	return errors.Join(err, write(report, o.Dir, out))
 }
 
 func results(ctx context.Context, o peers.Options, from string) (*peers.Report, error) {
