@@ -14,9 +14,9 @@ import (
 	"github.com/segue-ann/segue/loadtest"
 )
 
-// newBenchCommand holds the measurements; `ann` is the one there is.
-func newBenchCommand() *cobra.Command {
-	return groupCommand("bench", "Measure recall and speed in process", newBenchANNCommand())
+// newBenchCommand holds the measurements.
+func newBenchCommand(env *environment) *cobra.Command {
+	return groupCommand("bench", "Measure recall and speed in process", newBenchANNCommand(), newBenchPlaylistsCommand(env))
 }
 
 // benchANN is the command line of `segue bench ann`.

@@ -17,7 +17,7 @@ import (
 // runBench runs `segue bench` with args and returns what it printed.
 func runBench(args ...string) (stdout, stderr string, err error) {
 	var out, errOut bytes.Buffer
-	c := newBenchCommand()
+	c := newBenchCommand(&environment{stdout: &out, stderr: &errOut})
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetArgs(args)
 	c.SetOut(&out)

@@ -122,7 +122,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newSnapshotCommand(env),
 		newReleaseCommand(env),
 		newCheckCommand(env),
-		newBenchCommand(),
+		newBenchCommand(env),
 		newTokenCommand(env),
 		newConfigCommand(env),
 		newLoadtestCommand(env),

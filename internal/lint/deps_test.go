@@ -47,14 +47,18 @@ const importLaw = `
 	loadtest, examples/demo < loadtest/peers < loadtest/peers/benchpeers;
 	storage, internal/distance, internal/quantize !< loadtest, loadtest/peers, loadtest/peers/benchpeers;
 
+	# A service on top of Segue, for people to start from.
+	client < examples/discovery;
+
 	# The command puts it together.
 	server, loadtest, examples/demo < cmd/segue;
 	hnsw, storage, internal/distance, internal/quantize, loadtest/baseline !< cmd/segue;
 
 	# Dependencies, each confined to where its vocabulary belongs.
 	google.golang.org/grpc/..., google.golang.org/genproto/...
-		only server, server/auth, server/ops, client, loadtest, proto/..., cmd/segue;
-	google.golang.org/protobuf/...    only server, server/auth, client, loadtest, proto/..., cmd/segue;
+		only server, server/auth, server/ops, client, loadtest, proto/..., cmd/segue,
+		examples/discovery;
+	google.golang.org/protobuf/...    only server, server/auth, client, loadtest, proto/..., cmd/segue, examples/discovery;
 	github.com/golang-jwt/jwt/..., github.com/MicahParks/... only server/auth;
 	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
