@@ -216,7 +216,8 @@ func (in *interceptors) observe(ctx context.Context, req any, info *grpc.UnarySe
 	case codes.Unavailable, codes.ResourceExhausted:
 		level = slog.LevelWarn
 	}
-	slow := in.slowCall > 0 && took >= in.slowCall
+	// Batches and what operators do are long by nature.
+	slow := in.slowCall > 0 && took >= in.slowCall && c.rule.Priority == seguev1.Priority_PRIORITY_QUERY
 	if slow {
 		in.metrics.Slow(info.FullMethod)
 		level = max(level, slog.LevelWarn)

@@ -53,7 +53,7 @@ type Options struct {
 	Metrics *ops.Metrics
 	// Tracing sends spans; nil is off.
 	Tracing *ops.Tracing
-	// SlowCall is the duration from which a call is logged with what it did. Default 250 ms; negative is off.
+	// SlowCall is the duration from which a call of PRIORITY_QUERY is logged with what it did. Default 250 ms; negative is off.
 	SlowCall time.Duration
 }
 
