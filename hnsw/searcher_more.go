@@ -144,8 +144,8 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 }
 
 // doubtWidth is how many times as wide as at first the beam of a scan on codes gets before the vectors are scanned: rescoring
-// on and on, one row here and one there, would cost more. Clusters of 50,000 x 64, of which the nearest third is not allowed:
-// 3.3 ms, for .6 ms of a scan on vectors.
+// on and on, one row here and one there, would cost more: 3.3 ms on clusters of 50,000 x 64 of which the nearest third was not
+// allowed, where a random third costs .6 ms.
 const doubtWidth = 4
 
 // restart forgets all that was scored.
