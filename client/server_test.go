@@ -313,7 +313,10 @@ func TestPages(t *testing.T) {
 			t.Errorf("neighbor %d is %s, in one call %s", i, n.GetItemId(), whole.GetNeighbors()[i].GetItemId())
 		}
 	}
-	for range c.Pages(t.Context(), req) {
+	for _, err := range c.Pages(t.Context(), req) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	req.Query = client.ByUser("nobody")
