@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/internal/invariants"
 )
 
 // wide returns n vectors of dim components that lie near a subspace of 16, as embeddings of many components do.
@@ -27,8 +28,11 @@ func wide(rng *rand.Rand, n, dim int) [][]float32 {
 // TestWalkOnNibbles: in every metric, from 256 components on walks read nibbles and find what walks on vectors find; one
 // query and many agree; and a restored index does the same to the bit.
 func TestWalkOnNibbles(t *testing.T) {
+	if invariants.Race {
+		t.Skip("too slow under the race detector, which has other tests")
+	}
 	const dim, k, ef = 260, 10, 64
-	n := sized(2000)
+	n := 2000
 	for _, metric := range []hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2} {
 		t.Run(metric.String(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(67, uint64(metric)))
@@ -96,8 +100,11 @@ func TestWalkOnNibbles(t *testing.T) {
 
 // TestNibblesThatDoNotTell: where four bits are too few and seven are not, walks read codes of seven.
 func TestNibblesThatDoNotTell(t *testing.T) {
+	if invariants.Race {
+		t.Skip("too slow under the race detector, which has other tests")
+	}
 	const dim, clusters = 256, 20
-	n := sized(1500)
+	n := 1500
 	rng := rand.New(rand.NewPCG(71, 71))
 	centers, vecs := gaussian(rng, clusters, dim, 1), gaussian(rng, n, dim, 0.25)
 	for i, v := range vecs {
