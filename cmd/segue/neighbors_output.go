@@ -248,9 +248,11 @@ func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
 			HopCount:      info.GetHopCount(),
 			Seed:          info.GetSeed(),
 			Candidates:    info.GetCandidateCount(),
-			Matching:      info.MatchingCount,
 		},
 		Unresolved: r.GetUnresolvedIds(),
+	}
+	if info != nil {
+		j.Info.Matching = info.MatchingCount
 	}
 	if reason := info.GetShortfallReason(); reason != 0 {
 		j.Info.Shortfall = strings.TrimPrefix(reason.String(), "SHORTFALL_REASON_")
