@@ -94,6 +94,22 @@ generate: ## generated code, anew
 check-generated: ## fail if generated code is not what the sources give
 	bash .ci/run generated
 
+# Debian's own, with Debian's packages, whatever other Python comes first on PATH.
+PYTHON        ?= /usr/bin/python3
+PYTHON_NEEDS  := python3-grpcio python3-protobuf python3-numpy protobuf-compiler protobuf-compiler-grpc
+
+.PHONY: python
+python: ## the Python client's generated code, anew (Debian 12: protobuf-compiler-grpc)
+	bash clients/python/generate
+
+.PHONY: python-test
+python-test: build ## tests of the Python client against bin/segue (Debian 12; PYTHON=python3 for another)
+	dpkg -s $(PYTHON_NEEDS) >/dev/null 2>&1 || $(if $(filter 0,$(shell id -u)),,sudo )apt-get install -y $(PYTHON_NEEDS)
+	rm -rf bin/python && bash clients/python/generate bin/python
+	diff -r -x __pycache__ -x __init__.py bin/python/segue/v1 clients/python/segue/v1
+	diff bin/python/segue/status_pb2.py clients/python/segue/status_pb2.py
+	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -W error::ResourceWarning -m unittest discover -t . -s tests
+
 .PHONY: tidy
 tidy: ## go.mod and go.sum of every module
 	go mod tidy

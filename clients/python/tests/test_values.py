@@ -1,0 +1,167 @@
+"""What needs no server."""
+
+import json
+import pickle
+import unittest
+from datetime import datetime, timedelta, timezone
+
+import grpc
+import numpy as np
+
+import segue
+from segue import connection, errors, results, status_pb2, values
+from segue.v1 import attribute_pb2, collection_pb2, import_service_pb2, item_service_pb2, vector_pb2
+
+
+class Vectors(unittest.TestCase):
+    def test_encodings(self):
+        numbers = np.array([1.5, -0.25, 3.0])
+        for dtype, field, wire in [
+            ("<f4", "float32_le", "<f4"),
+            (">f4", "float32_le", "<f4"),
+            ("<f8", "float32_le", "<f4"),
+            ("i4", "float32_le", "<f4"),
+            ("<f2", "float16_le", "<f2"),
+            (">f2", "float16_le", "<f2"),
+        ]:
+            with self.subTest(dtype):
+                a = numbers.astype(dtype)
+                got = values.vector(a)
+                self.assertEqual(got.WhichOneof("encoding"), field)
+                self.assertEqual(getattr(got, field), a.astype(wire).tobytes())
+        every_other = np.arange(6, dtype=np.float32)[::2]  # not contiguous
+        self.assertEqual(values.vector(every_other).float32_le, np.array([0, 2, 4], "<f4").tobytes())
+
+    def test_arrays(self):
+        listed = vector_pb2.Vector(floats=vector_pb2.Floats(values=[1, 2]))
+        for message in [listed, values.vector([1, 2])]:
+            got = values.array(message)
+            self.assertEqual(got.dtype, np.float32)
+            np.testing.assert_array_equal(got, [1, 2])
+            got[0] = 7  # it is the caller's
+
+    def test_refused(self):
+        for bad, error in [(np.zeros((2, 2)), ValueError), (np.float32(1), ValueError), (["a"], TypeError), ([True], TypeError)]:
+            with self.subTest(repr(bad)), self.assertRaises(error):
+                values.vector(bad)
+        for shape in [(3,), (2, 4), (3, 4, 1)]:
+            with self.subTest(shape), self.assertRaisesRegex(ValueError, r"\[3, dimension\]"):
+                values.matrix(np.zeros(shape, np.float32), 3)
+
+
+class Attributes(unittest.TestCase):
+    def test_round_trip(self):
+        moment = datetime(1959, 8, 17, 1, 2, 3, 456789, timezone.utc)
+        for v, kind, back in [
+            ("a", "keywords", ["a"]),
+            (("a", "b"), "keywords", ["a", "b"]),
+            (True, "bool_value", True),
+            (np.bool_(False), "bool_value", False),
+            (-(2**63), "int_value", -(2**63)),
+            (np.int32(7), "int_value", 7),
+            (0.1, "float_value", 0.1),
+            (np.float32(0.5), "float_value", 0.5),
+            (moment, "timestamp_value", moment),
+            (moment.astimezone(timezone(timedelta(hours=5))), "timestamp_value", moment),
+            (segue.Markets({"SE", "DE"}), "markets", segue.Markets({"DE", "SE"})),
+            (segue.Markets(), "markets", segue.Markets()),
+        ]:
+            with self.subTest(repr(v)):
+                sent = attribute_pb2.AttributeValue.FromString(values.value(v).SerializeToString())
+                self.assertEqual(sent.WhichOneof("kind"), kind)
+                got = values.python(sent)
+                self.assertEqual((got, type(got)), (back, type(back)))
+
+    def test_refused(self):
+        naive = datetime(2026, 1, 1)
+        for bad, error in [(None, TypeError), (b"a", TypeError), ([1], TypeError), (naive, ValueError), (2**63, ValueError)]:
+            with self.subTest(repr(bad)), self.assertRaises(error):
+                values.value(bad)
+
+    def test_one_string_for_several(self):
+        for exclude in [segue.Exclude(ids="abc"), segue.Exclude(sets="abc"), segue.Exclude(attributes={"artist": "abc"})]:
+            with self.subTest(exclude), self.assertRaises(TypeError):
+                exclude.message()
+
+
+class Names(unittest.TestCase):
+    def test_enums(self):
+        for name in ["cosine", "inner_product", "l2"]:
+            number = results.enum(collection_pb2.Metric, "METRIC_", name)
+            self.assertEqual(results.enum_name(collection_pb2.Metric, "METRIC_", number), name)
+        self.assertEqual(results.enum_name(collection_pb2.Metric, "METRIC_", 99), "99")
+        with self.assertRaisesRegex(ValueError, "cosine, inner_product, l2"):
+            results.enum(collection_pb2.Metric, "METRIC_", "euclid")
+
+
+class Connection(unittest.TestCase):
+    def test_local(self):
+        for target in ["127.0.0.1:7070", "127.9.9.9", "[::1]:7070", "::1", "localhost:1", "dns:///localhost:1", "ipv4:127.0.0.1:1",
+                       "ipv6:[::1]:1", "unix:/run/segue", "[::ffff:127.0.0.1]:1"]:
+            self.assertTrue(connection.is_local(target), target)
+        for target in ["segue:7070", "10.0.0.1:7070", "dns:///segue:7070", "dns://127.0.0.1/segue:7070", "localhost.example:1",
+                       "ipv4:127.0.0.1:1,10.0.0.1:1", "[2001:db8::1]:1", "", ":7070"]:
+            self.assertFalse(connection.is_local(target), target)
+
+    def test_plaintext(self):
+        for options in [{}, {"token": "t"}, {"token": "t", "allow_plaintext": True}]:
+            with self.subTest(options), self.assertRaisesRegex(ValueError, "not on this machine"):
+                segue.Client("segue.example:7070", **options)
+        segue.Client("segue.example:7070", allow_plaintext=True).close()
+        segue.Client("segue.example:7070", "t", tls=segue.TLS()).close()
+
+    def test_retries_only_what_may_be(self):
+        config = json.loads(connection.service_config())
+        names = {f"{n['service'].rpartition('.')[2]}.{n['method']}" for n in config["methodConfig"][0]["name"]}
+        self.assertLessEqual({"RetrievalService.NearestNeighbors", "ReleaseService.PublishRelease"}, names)
+        for never in ["CollectionService.CreateCollection", "ReleaseService.RollbackCollection", "ImportService.WriteImport",
+                      "RetrievalService.StreamNearestNeighbors"]:
+            self.assertNotIn(never, names)
+        items = item_service_pb2.DESCRIPTOR.services_by_name["ItemService"].methods
+        self.assertEqual({n for n in names if n.startswith("ItemService.")}, {f"ItemService.{m.name}" for m in items})
+        imports = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"].methods
+        self.assertEqual(len([n for n in names if n.startswith("ImportService.")]), len(imports) - 1)
+
+
+class FakeRpcError(grpc.RpcError):
+    """What gRPC raises, as far as it is read."""
+
+    def __init__(self, metadata):
+        self._metadata = metadata
+
+    def code(self):
+        return grpc.StatusCode.INVALID_ARGUMENT
+
+    def details(self):
+        return "bad"
+
+    def trailing_metadata(self):
+        return self._metadata
+
+
+class Errors(unittest.TestCase):
+    def test_foreign_details(self):
+        status = status_pb2.Status()
+        info = status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo")
+        info.value = status_pb2.ErrorInfo(reason="QUOTA", domain="proxy.example").SerializeToString()
+        status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")
+        header = "grpc-status-details-bin"
+        for metadata in [None, (), ((header, b"\xff\xff"),), ((header, status.SerializeToString()),)]:
+            got = errors.decode(FakeRpcError(metadata))
+            self.assertEqual((got.code, got.reason, got.violations), (grpc.StatusCode.INVALID_ARGUMENT, "", ()))
+            self.assertEqual(str(got), "INVALID_ARGUMENT: bad")
+
+    def test_rows_of_the_matrix(self):
+        fields = ["items[3].vector", "items[0]", "collection", "items[x].id", "items[3"]
+        violations = tuple(segue.Violation(f, "R", "rule") for f in fields)
+        cause = segue.SegueError(grpc.StatusCode.INVALID_ARGUMENT, "bad", "R", violations)
+        error = segue.UpsertError(cause, 100, 7)
+        want = ["items[103].vector", "items[100]", "collection", "items[x].id", "items[3"]
+        self.assertEqual([v.field for v in error.violations], want)
+        for e in (cause, error):
+            again = pickle.loads(pickle.dumps(e))
+            self.assertEqual((type(again), str(again), again.violations), (type(e), str(e), e.violations))
+
+
+if __name__ == "__main__":
+    unittest.main()
