@@ -81,6 +81,8 @@ type Engine struct {
 
 	exclusions exclusionCache
 	releases   atomic.Uint64 // serials given to releases
+	// calibrating says that a release is being calibrated: one at a time, for what it costs.
+	calibrating atomic.Bool
 
 	closed atomic.Bool
 }

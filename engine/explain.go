@@ -29,7 +29,7 @@ func (c *Collection) ExplainNeighbors(ctx context.Context, req SearchRequest) (E
 		return Explained{}, err
 	}
 	exactly := req
-	exactly.Ef, exactly.Exact = 0, true
+	exactly.Ef, exactly.TargetRecall, exactly.Exact = 0, 0, true
 	exactly.Seed, exactly.Now = asked.Info.Seed, asked.Info.Now
 	exact, err := c.Search(ctx, exactly)
 	if err != nil {
@@ -147,7 +147,8 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	}
 	ef := q.info.EfUsed
 	exactly := req
-	exactly.Ef, exactly.Exact, exactly.Seed, exactly.Now = 0, true, q.seed, q.now
+	exactly.Ef, exactly.TargetRecall, exactly.Exact = 0, 0, true
+	exactly.Seed, exactly.Now = q.seed, q.now
 	exact := newRanked(r, s, &a, &exactly, &allowed, new(SearchInfo))
 	if err := exact.run(ctx); err != nil {
 		return Absence{}, err

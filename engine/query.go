@@ -69,6 +69,9 @@ type SearchRequest struct {
 	Ef int
 	// Exact asks for an exact scan: recall 1, cost O(items * Dim).
 	Exact bool
+	// TargetRecall asks for the least effort that reaches a mean recall, above 0 and at most 1, in place of Ef or Exact; 1 is an
+	// exact scan, and 0 means none. It counts the nearest that filter and exclusions allow.
+	TargetRecall float64
 	// MinRevision makes the search wait until every write up to it is visible (read your writes).
 	MinRevision LSN
 	// Filter is what neighbors must fulfil; nil for nothing.
@@ -250,6 +253,9 @@ type SearchInfo struct {
 	Completeness Completeness
 	// EfUsed is the beam width used; 0 under PlanExact.
 	EfUsed int
+	// ExpectedRecall is the mean recall to expect of such searches: 1 of a scan of vectors; where TargetRecall is set
+	// that, or less where no beam reaches it; 0 where it is not known.
+	ExpectedRecall float64
 	// Matching is how many items filter and exclusions allow, where Filtered says that there are any.
 	Matching int
 	Filtered bool

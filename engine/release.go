@@ -47,8 +47,11 @@ type release struct {
 
 	snapshotting atomic.Bool
 	snapshotLSN  atomic.Uint64 // LSN of the newest snapshot; 0 where there is none
-	background   sync.WaitGroup
-	stopLoad     context.CancelFunc // ends loadFilters; nil before start
+	calibrated   calibrated
+	// background are snapshots, the loading of filters and calibrations; the last two end with ctx. Both are set by start.
+	background sync.WaitGroup
+	ctx        context.Context //nolint:containedctx // the lifetime of background work
+	cancel     context.CancelFunc
 
 	calls   callGate // counts reads and snapshots in
 	started bool
@@ -107,10 +110,9 @@ func (r *release) maxSlots() int {
 // start launches the applier.
 func (r *release) start() {
 	r.started = true
-	ctx, stop := context.WithCancel(context.Background())
-	r.stopLoad = stop
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if r.filters.Loading() {
-		r.background.Go(func() { r.loadFilters(ctx) })
+		r.background.Go(func() { r.loadFilters(r.ctx) })
 	}
 	go r.applyLoop()
 }
@@ -123,8 +125,8 @@ func (r *release) close() error {
 	if r.started {
 		<-r.stopped
 	}
-	if r.stopLoad != nil {
-		r.stopLoad()
+	if r.cancel != nil {
+		r.cancel()
 	}
 	r.background.Wait()
 	return r.index.Close()

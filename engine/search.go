@@ -92,10 +92,7 @@ const maxTieFetch = 16
 // search fills result. It asks for more where dropping the seed or stale versions leaves fewer than K, and
 // where the last neighbor's distance is shared by candidates that may have been cut off.
 func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, seed uint32, req *SearchRequest, allowed *allowance, result *SearchResult) error {
-	ef := req.Ef
-	if ef == 0 {
-		ef = DefaultEf(req.K)
-	}
+	how := r.effortFor(req, req.K, DefaultEf(req.K), allowed)
 	seedID := ""
 	if seed != noSeed {
 		seedID = req.Query.ItemID
@@ -103,13 +100,16 @@ func (r *release) search(ctx context.Context, s *hnsw.Searcher, vec []float32, s
 	info := &result.Info
 	first := req.K + overFetch
 	for fetch := first; ; fetch *= 2 {
-		found, stats, err := s.Search(ctx, vec, hnsw.SearchParams{K: fetch, Ef: max(ef, fetch), Allowed: allowed.set, Exact: req.Exact})
+		found, stats, err := s.Search(ctx, vec, hnsw.SearchParams{K: fetch, Ef: max(how.ef, fetch), Allowed: allowed.set, Exact: how.exact})
 		if err != nil {
 			return err
 		}
 		info.Distances += stats.Distances
 		info.Hops += stats.Hops
-		info.Plan, info.EfUsed = planOf(stats), max(ef, fetch)
+		info.Plan, info.EfUsed, info.ExpectedRecall = planOf(stats), max(how.ef, fetch), how.expected
+		if stats.Exact {
+			info.ExpectedRecall = 1
+		}
 		if info.Plan == PlanExact {
 			info.EfUsed = 0
 		}

@@ -60,13 +60,11 @@ func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 // came before.
 func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if q.aim.each || !q.begun {
-		ef := max(q.req.Ef, n)
-		if q.req.Ef == 0 {
-			ef = max(DefaultEf(q.req.K), n+n/2)
-		}
+		how := q.r.effortFor(q.req, n, max(DefaultEf(q.req.K), n+n/2), q.allowed)
+		ef := max(how.ef, n)
 		// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
 		// all, in the order of memory.
-		exact := q.req.Exact && !q.hurried || scanFactor*ef >= q.r.index.Len()
+		exact := how.exact && !q.hurried || scanFactor*ef >= q.r.index.Len()
 		vecs := make([][]float32, len(probes))
 		for i := range probes {
 			vecs[i] = probes[i].vec
@@ -76,7 +74,9 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 		}
 		q.begun, q.found, q.stats = true, q.found[:0], hnsw.SearchStats{}
 		q.admitted, q.looked, q.stale = q.admitted[:0], 0, false
-		q.info.EfUsed = ef
+		q.info.EfUsed, q.info.ExpectedRecall = ef, how.expected
+	} else if n > len(q.found) {
+		q.info.ExpectedRecall = 0 // deeper than the beam was made for
 	}
 	if n <= len(q.found) {
 		return nil

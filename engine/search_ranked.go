@@ -95,7 +95,7 @@ func (q *ranked) answer(search, caller context.Context, result *SearchResult) er
 		return err
 	}
 	result.Neighbors, result.Next = q.kept.Neighbors, q.kept.Next
-	result.Info.Completeness = PartialDeadline
+	result.Info.Completeness, result.Info.ExpectedRecall = PartialDeadline, 0
 	if q.keptPicks < q.req.K {
 		result.Info.Shortfall = ShortOfTime
 	}
@@ -164,7 +164,7 @@ func (q *ranked) run(ctx context.Context) error {
 			return err
 		}
 		q.hurried = false
-		q.begun = q.begun && !q.req.Exact
+		q.begun = q.begun && !q.req.Exact && q.req.TargetRecall == 0
 	}
 	depth := q.firstDepth()
 	most := max(depth, maxCandidates/len(q.probes))
@@ -359,6 +359,12 @@ func (q *ranked) matrix() *rank.Matrix {
 // finish says what the search was, and why it gives fewer than K where it does.
 func (q *ranked) finish() {
 	info := q.info
+	switch one := q.aim.vec != nil; {
+	case q.req.Exact || one && q.stats.Exact:
+		info.ExpectedRecall = 1
+	case !one: // beams are measured for one query vector
+		info.ExpectedRecall = 0
+	}
 	if q.req.reranked() || q.aim.each {
 		info.Candidates = len(q.pool)
 	}

@@ -16,6 +16,14 @@ func (c *Collection) validateSearch(req *SearchRequest) error {
 	if req.Exact && req.Ef != 0 {
 		p.add(ReasonInvalidFormat, "ef", "must not be set with exact")
 	}
+	if t := req.TargetRecall; t != 0 {
+		if !(t > 0 && t <= 1) {
+			p.add(ReasonOutOfRange, "target_recall", "must be above 0 and at most 1, is %v", t)
+		}
+		if req.Exact || req.Ef != 0 {
+			p.add(ReasonInvalidFormat, "target_recall", "must not be set with ef or exact")
+		}
+	}
 	if !req.plain() || req.Candidates != 0 {
 		c.validateRanking(&p, req)
 	}

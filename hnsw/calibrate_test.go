@@ -104,6 +104,10 @@ func TestEfForIsMonotone(t *testing.T) {
 		if more, _ := c.EfFor(higher, k, share); more < ef {
 			t.Fatalf("ef %d for %g, %d for %g", ef, target, more, higher)
 		}
+		smaller := rapid.Float64Range(0, share).Draw(t, "smaller")
+		if more, _ := c.EfFor(target, k, smaller); more < ef {
+			t.Fatalf("ef %d for a share of %g, %d for one of %g", ef, share, more, smaller)
+		}
 	})
 	if ef, expected := new(hnsw.Calibration).EfFor(0.9, 10, 1); ef != 0 || expected != 0 {
 		t.Errorf("without knowledge: ef %d, recall %g", ef, expected)

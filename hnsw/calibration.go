@@ -47,15 +47,27 @@ func (c *Calibration) Curves() []Curve { return c.curves[:] }
 //
 // The promise is that mean recall is at least target, by 95 % of all samples that could have been drawn. A k between two that
 // were measured is bounded by both: the nearest are found more easily than those farther off, so the beam for the larger is
-// enough; and beams grow more slowly than k, so that for the smaller grown in proportion is enough. Cost: O(1).
+// enough; and beams grow more slowly than k, so that for the smaller grown in proportion is enough. A share takes the beam of the
+// measured one below it and of all above: a smaller one may have been easy only because its slots were few enough to scan, which
+// those of a share between need not be. Cost: O(1).
 func (c *Calibration) EfFor(target float64, k int, share float64) (ef int, expected float64) {
 	if c.sample == 0 {
 		return 0, 0
 	}
-	i, j := 0, 0
-	for i < len(calibratedShares)-1 && share < calibratedShares[i] {
-		i++
+	expected = target
+	for i, measured := range calibratedShares {
+		wide, reached := c.efForShare(i, target, k)
+		ef, expected = max(ef, wide), min(expected, reached)
+		if measured <= share {
+			break
+		}
 	}
+	return max(k, ef), expected
+}
+
+// efForShare is EfFor at the i-th of calibratedShares.
+func (c *Calibration) efForShare(i int, target float64, k int) (ef int, expected float64) {
+	j := 0
 	for j < len(calibratedKs)-1 && k > calibratedKs[j] {
 		j++
 	}
@@ -68,7 +80,7 @@ func (c *Calibration) EfFor(target float64, k int, share float64) (ef int, expec
 			ef, expected = below, reached
 		}
 	}
-	return max(k, ef), expected
+	return ef, expected
 }
 
 // grown returns ef grown from one number of results to another.

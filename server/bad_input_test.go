@@ -124,6 +124,11 @@ func TestBadSearch(t *testing.T) {
 	for name, v := range map[string]int32{"ef is 0": 0, "ef is negative": -1, "ef is 10^9": 1e9, "ef is one too many": 20_001} {
 		add(name, bad(engine.ReasonOutOfRange, "search_effort.ef"), func(r *seguev1.NearestNeighborsRequest) { r.SearchEffort = ef(v) })
 	}
+	for name, v := range map[string]float64{"0": 0, "negative": -.5, "above 1": 1.001, "NaN": math.NaN(), "Inf": math.Inf(1)} {
+		add("target recall is "+name, bad(engine.ReasonOutOfRange, "search_effort.target_recall"), func(r *seguev1.NearestNeighborsRequest) {
+			r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_TargetRecall{TargetRecall: v}}
+		})
+	}
 	add("no collection", bad(engine.ReasonRequired, "collection"), func(r *seguev1.NearestNeighborsRequest) { r.Collection = "" })
 	add("unknown collection", refusal{codes.NotFound, "COLLECTION_NOT_FOUND", ""}, func(r *seguev1.NearestNeighborsRequest) { r.Collection = "nobody" })
 	add("10 MB collection name", refusal{codes.NotFound, "COLLECTION_NOT_FOUND", ""}, func(r *seguev1.NearestNeighborsRequest) { r.Collection = huge })

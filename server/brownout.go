@@ -3,9 +3,9 @@ package server
 import "github.com/segue-ann/segue/engine"
 
 // reduceEffort makes a search use a share of its beam width, never less than its neighbors, and reports whether that is
-// less than what it asked for. Exact searches stay as they are.
+// less than what it asked for. Searches that say what recall they need stay as they are.
 func reduceEffort(search *engine.SearchRequest, effort float64) bool {
-	if effort >= 1 || search.Exact {
+	if effort >= 1 || search.Exact || search.TargetRecall > 0 {
 		return false
 	}
 	asked := search.Ef

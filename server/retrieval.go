@@ -64,7 +64,7 @@ func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c 
 	if search.K < 1 || search.K > s.limits.MaxK {
 		d.add(engine.ReasonOutOfRange, "neighbor_count", "must be between 1 and %d, is %d", s.limits.MaxK, search.K)
 	}
-	search.Ef, search.Exact = d.effort("search_effort", req.GetSearchEffort())
+	d.effort("search_effort", req.GetSearchEffort(), &search)
 	search.WithAttributes, search.AttributeNames = d.readMask("read_mask", req.GetReadMask(), cfg.Attributes)
 	d.filtering(req, c, &search)
 	d.ranking(req, &search)
@@ -104,18 +104,22 @@ func (d *decoder) query(field string, m *seguev1.Query) engine.Query {
 	return engine.Query{}
 }
 
-// effort decodes how much work a search may do; ef 0 means the engine's default.
-func (d *decoder) effort(field string, m *seguev1.SearchEffort) (ef int, exact bool) {
+// effort decodes how much work a search may do.
+func (d *decoder) effort(field string, m *seguev1.SearchEffort, search *engine.SearchRequest) {
 	switch e := m.GetEffort().(type) {
 	case *seguev1.SearchEffort_Ef:
-		ef = int(e.Ef)
-		if ef < 1 || ef > d.limits.MaxEf {
-			d.add(engine.ReasonOutOfRange, field+".ef", "must be between 1 and %d, is %d", d.limits.MaxEf, ef)
+		search.Ef = int(e.Ef)
+		if search.Ef < 1 || search.Ef > d.limits.MaxEf {
+			d.add(engine.ReasonOutOfRange, field+".ef", "must be between 1 and %d, is %d", d.limits.MaxEf, search.Ef)
+		}
+	case *seguev1.SearchEffort_TargetRecall:
+		search.TargetRecall = e.TargetRecall
+		if !(e.TargetRecall > 0 && e.TargetRecall <= 1) { // also NaN
+			d.add(engine.ReasonOutOfRange, field+".target_recall", "must be above 0 and at most 1, is %v", e.TargetRecall)
 		}
 	case *seguev1.SearchEffort_Exact:
-		exact = e.Exact
+		search.Exact = e.Exact
 	}
-	return ef, exact
 }
 
 func (d *decoder) revision(field string, v int64) engine.LSN {
@@ -163,6 +167,9 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 		ShortfallReason: seguev1.ShortfallReason(i.Shortfall),
 		Seed:            i.Seed,
 		CandidateCount:  int32(i.Candidates),
+	}
+	if i.ExpectedRecall > 0 {
+		m.ExpectedRecall = proto.Float64(i.ExpectedRecall)
 	}
 	switch i.Plan {
 	case engine.PlanGraph:

@@ -322,3 +322,21 @@ func TestLastQueryFormWins(t *testing.T) {
 		t.Errorf("%q: want the answer to item b", got)
 	}
 }
+
+// TestTargetRecallOnTheWire: what is expected is in the answer where it is known, and absent where it is not.
+func TestTargetRecallOnTheWire(t *testing.T) {
+	f := start(t, Options{})
+	f.create(t, &seguev1.Collection{Name: "few", Dimension: 2, Metric: seguev1.Metric_METRIC_L2})
+	f.upsert(t, "few", item("a", 1, 0), item("b", 0, 1), item("c", 1, 1))
+	for _, target := range []float64{0.5, 1} {
+		resp := f.search(t, &seguev1.NearestNeighborsRequest{Collection: "few", Query: byVector(1, 0), NeighborCount: 2,
+			SearchEffort: &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_TargetRecall{TargetRecall: target}}})
+		if info := resp.GetSearchInfo(); info.GetPlan() != seguev1.Plan_PLAN_EXACT || info.GetExpectedRecall() != 1 || len(resp.GetNeighbors()) != 2 {
+			t.Errorf("target %g: %v", target, resp)
+		}
+	}
+	resp := f.search(t, &seguev1.NearestNeighborsRequest{Collection: "few", Query: byVector(1, 0), NeighborCount: 2})
+	if info := resp.GetSearchInfo(); info.GetPlan() != seguev1.Plan_PLAN_GRAPH || info.ExpectedRecall != nil {
+		t.Errorf("without a target: %v", info)
+	}
+}

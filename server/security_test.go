@@ -371,6 +371,7 @@ func TestReduceEffort(t *testing.T) {
 		"not below k":  {engine.SearchRequest{K: 90, Ef: 100}, 0.5, 90},
 		"ef below k":   {engine.SearchRequest{K: 90, Ef: 10}, 0.5, 0},
 		"exact":        {engine.SearchRequest{K: 10, Exact: true}, 0.5, 0},
+		"a target":     {engine.SearchRequest{K: 10, TargetRecall: 0.9}, 0.5, 0},
 		"floor of one": {engine.SearchRequest{K: 1, Ef: 2}, 0.01, 1},
 	} {
 		got := c.asked

@@ -223,16 +223,17 @@ func explanationJSONOf(e *seguev1.Explanation) *explanationJSON {
 
 // searchInfoJSON has the fields and names of seguev1.SearchInfo.
 type searchInfoJSON struct {
-	Revision      int64  `json:"revision"`
-	Plan          string `json:"plan"`
-	Completeness  string `json:"completeness"`
-	EfUsed        int32  `json:"ef_used"`
-	DistanceCount int64  `json:"distance_count"`
-	HopCount      int64  `json:"hop_count"`
-	Shortfall     string `json:"shortfall_reason,omitempty"`
-	Seed          uint64 `json:"seed,omitempty"`
-	Candidates    int32  `json:"candidate_count,omitempty"`
-	Matching      *int64 `json:"matching_count,omitempty"`
+	Revision      int64    `json:"revision"`
+	Plan          string   `json:"plan"`
+	Completeness  string   `json:"completeness"`
+	EfUsed        int32    `json:"ef_used"`
+	Expected      *float64 `json:"expected_recall,omitempty"`
+	DistanceCount int64    `json:"distance_count"`
+	HopCount      int64    `json:"hop_count"`
+	Shortfall     string   `json:"shortfall_reason,omitempty"`
+	Seed          uint64   `json:"seed,omitempty"`
+	Candidates    int32    `json:"candidate_count,omitempty"`
+	Matching      *int64   `json:"matching_count,omitempty"`
 }
 
 func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
@@ -252,7 +253,7 @@ func neighborsJSONOf(r *seguev1.NearestNeighborsResponse) neighborsJSON {
 		Unresolved: r.GetUnresolvedIds(),
 	}
 	if info != nil {
-		j.Info.Matching = info.MatchingCount
+		j.Info.Matching, j.Info.Expected = info.MatchingCount, info.ExpectedRecall
 	}
 	if reason := info.GetShortfallReason(); reason != 0 {
 		j.Info.Shortfall = strings.TrimPrefix(reason.String(), "SHORTFALL_REASON_")

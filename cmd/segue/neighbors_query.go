@@ -24,6 +24,7 @@ type queryFlags struct {
 	vector       string
 	row          int
 	k, ef        int
+	target       float64
 	exact        bool
 	maxPer       []string
 	dedupe       string
@@ -39,7 +40,7 @@ type queryFlags struct {
 	excludeValue []string
 	attributes   []string
 
-	hasMinScore, hasTemperature func() bool // given on the command line
+	hasMinScore, hasTemperature, hasTarget func() bool // given on the command line
 }
 
 func (f *queryFlags) flags(c *cobra.Command) {
@@ -54,6 +55,7 @@ func (f *queryFlags) flags(c *cobra.Command) {
 	flags.IntVar(&f.row, "row", 0, "row of the file, from 0")
 	flags.IntVarP(&f.k, "k", "k", 10, "how many neighbors")
 	flags.IntVar(&f.ef, "ef", 0, "beam width of the search; wider finds more and costs more (default: the server's)")
+	flags.Float64Var(&f.target, "target-recall", 0, "recall to reach with as little work as is known to, above 0 to 1")
 	flags.BoolVar(&f.exact, "exact", false, "compare with every item")
 	flags.StringSliceVar(&f.maxPer, "max-per", nil, "`NAME=N`: at most N neighbors with the same value of an attribute (artists=1)")
 	flags.StringVar(&f.dedupe, "dedupe", "", "`NAME` of the attribute that says which recording an item is: each comes once")
@@ -71,12 +73,13 @@ func (f *queryFlags) flags(c *cobra.Command) {
 	flags.StringSliceVar(&f.attributes, "attributes", nil, "`NAMES` of the attributes to show, comma separated (default all)")
 	f.hasMinScore = func() bool { return flags.Changed("min-score") }
 	f.hasTemperature = func() bool { return flags.Changed("explore") }
+	f.hasTarget = func() bool { return flags.Changed("target-recall") }
 	if err := c.MarkFlagRequired("collection"); err != nil {
 		panic(err) // the flag was added above
 	}
 	c.MarkFlagsOneRequired("item", "user", "vector", "like")
 	c.MarkFlagsMutuallyExclusive("item", "user", "vector", "like")
-	c.MarkFlagsMutuallyExclusive("ef", "exact")
+	c.MarkFlagsMutuallyExclusive("ef", "target-recall", "exact")
 }
 
 // request builds the message; what its values may be is the server's to say.
@@ -102,6 +105,8 @@ func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest,
 	switch {
 	case f.exact:
 		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Exact{Exact: true}}
+	case f.hasTarget():
+		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_TargetRecall{TargetRecall: f.target}}
 	case f.ef != 0:
 		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(f.ef)}}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
@@ -110,8 +111,9 @@ RANK  SCORE  ID
 func TestNeighborsJSON(t *testing.T) {
 	var b bytes.Buffer
 	if err := writeJSON(&b, neighborsJSONOf(&seguev1.NearestNeighborsResponse{
-		Neighbors:  someNeighbors()[:1],
-		SearchInfo: &seguev1.SearchInfo{Plan: seguev1.Plan_PLAN_EXACT, Completeness: seguev1.Completeness_COMPLETENESS_EXHAUSTED, Revision: 7},
+		Neighbors: someNeighbors()[:1],
+		SearchInfo: &seguev1.SearchInfo{Plan: seguev1.Plan_PLAN_EXACT, Completeness: seguev1.Completeness_COMPLETENESS_EXHAUSTED, Revision: 7,
+			ExpectedRecall: proto.Float64(1)},
 	})); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func TestNeighborsJSON(t *testing.T) {
 	}
 	want := `{"neighbors":[{"rank":1,"item_id":"a","score":0.99221,"distance":0.00779,"attributes":{"added":"2020-03-22T00:00:00Z",` +
 		`"album":["After Hours"],"artists":["The Weeknd","Ariana Grande"],"explicit":true,"title":["Save Your Tears"]}}],` +
-		`"search_info":{"revision":7,"plan":"EXACT","completeness":"EXHAUSTED","ef_used":0,"distance_count":0,"hop_count":0}}`
+		`"search_info":{"revision":7,"plan":"EXACT","completeness":"EXHAUSTED","ef_used":0,"expected_recall":1,"distance_count":0,"hop_count":0}}`
 	if compact.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", compact.String(), want)
 	}

@@ -1303,6 +1303,7 @@ type SearchEffort struct {
 	//
 	//	*SearchEffort_Ef
 	//	*SearchEffort_Exact
+	//	*SearchEffort_TargetRecall
 	Effort        isSearchEffort_Effort `protobuf_oneof:"effort"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1363,6 +1364,15 @@ func (x *SearchEffort) GetExact() bool {
 	return false
 }
 
+func (x *SearchEffort) GetTargetRecall() float64 {
+	if x != nil {
+		if x, ok := x.Effort.(*SearchEffort_TargetRecall); ok {
+			return x.TargetRecall
+		}
+	}
+	return 0
+}
+
 type isSearchEffort_Effort interface {
 	isSearchEffort_Effort()
 }
@@ -1379,9 +1389,19 @@ type SearchEffort_Exact struct {
 	Exact bool `protobuf:"varint,2,opt,name=exact,proto3,oneof"`
 }
 
+type SearchEffort_TargetRecall struct {
+	// Mean recall to reach with as little work as is known to: above 0 and at most 1; 1 is an exact scan. The recall is that of
+	// the nearest items which filter and exclusions allow. The first such search has the server measure what its beams reach,
+	// which takes seconds; until then it uses a beam of the larger of 256 and 4 times neighbor_count, and the answer has no
+	// expected_recall.
+	TargetRecall float64 `protobuf:"fixed64,3,opt,name=target_recall,json=targetRecall,proto3,oneof"`
+}
+
 func (*SearchEffort_Ef) isSearchEffort_Effort() {}
 
 func (*SearchEffort_Exact) isSearchEffort_Effort() {}
+
+func (*SearchEffort_TargetRecall) isSearchEffort_Effort() {}
 
 // NearestNeighborsResponse is the answer to one query.
 type NearestNeighborsResponse struct {
@@ -1715,7 +1735,11 @@ type SearchInfo struct {
 	// Why there are fewer neighbors than neighbor_count; SHORTFALL_REASON_UNSPECIFIED where there are not.
 	ShortfallReason ShortfallReason `protobuf:"varint,5,opt,name=shortfall_reason,json=shortfallReason,proto3,enum=segue.v1.ShortfallReason" json:"shortfall_reason,omitempty"`
 	// Beam width that was used; 0 under PLAN_EXACT.
-	EfUsed int32 `protobuf:"varint,6,opt,name=ef_used,json=efUsed,proto3" json:"ef_used,omitempty"` // Number 7 is kept for the expected recall.
+	EfUsed int32 `protobuf:"varint,6,opt,name=ef_used,json=efUsed,proto3" json:"ef_used,omitempty"`
+	// Mean recall to expect of searches such as this: 1 of an exact scan; with target_recall that, or less where no beam reaches
+	// it. Measured on unfiltered searches and on filters that have nothing to do with the query. Absent where it is not known:
+	// with other efforts, before the server has measured, and for several query vectors or limits that drove the search deeper.
+	ExpectedRecall *float64 `protobuf:"fixed64,7,opt,name=expected_recall,json=expectedRecall,proto3,oneof" json:"expected_recall,omitempty"`
 	// How many distances were computed.
 	DistanceCount int64 `protobuf:"varint,8,opt,name=distance_count,json=distanceCount,proto3" json:"distance_count,omitempty"`
 	// How many nodes of the graph were expanded; 0 under PLAN_EXACT.
@@ -1793,6 +1817,13 @@ func (x *SearchInfo) GetShortfallReason() ShortfallReason {
 func (x *SearchInfo) GetEfUsed() int32 {
 	if x != nil {
 		return x.EfUsed
+	}
+	return 0
+}
+
+func (x *SearchInfo) GetExpectedRecall() float64 {
+	if x != nil && x.ExpectedRecall != nil {
+		return *x.ExpectedRecall
 	}
 	return 0
 }
@@ -2713,10 +2744,11 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x0ereference_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rreferenceTime\"C\n" +
 	"\vExploration\x12 \n" +
 	"\vtemperature\x18\x01 \x01(\x01R\vtemperature\x12\x12\n" +
-	"\x04seed\x18\x02 \x01(\x04R\x04seed\"B\n" +
+	"\x04seed\x18\x02 \x01(\x04R\x04seed\"i\n" +
 	"\fSearchEffort\x12\x10\n" +
 	"\x02ef\x18\x01 \x01(\x05H\x00R\x02ef\x12\x16\n" +
-	"\x05exact\x18\x02 \x01(\bH\x00R\x05exactB\b\n" +
+	"\x05exact\x18\x02 \x01(\bH\x00R\x05exact\x12%\n" +
+	"\rtarget_recall\x18\x03 \x01(\x01H\x00R\ftargetRecallB\b\n" +
 	"\x06effort\"\xd2\x01\n" +
 	"\x18NearestNeighborsResponse\x120\n" +
 	"\tneighbors\x18\x01 \x03(\v2\x12.segue.v1.NeighborR\tneighbors\x12&\n" +
@@ -2748,21 +2780,23 @@ const file_segue_v1_retrieval_service_proto_rawDesc = "" +
 	"\x0ecandidate_rank\x18\x06 \x01(\x05R\rcandidateRank\"U\n" +
 	"\x11BoostContribution\x12\x1c\n" +
 	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\"\n" +
-	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\xce\x03\n" +
+	"\fcontribution\x18\x02 \x01(\x01R\fcontribution\"\x90\x04\n" +
 	"\n" +
 	"SearchInfo\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\"\n" +
 	"\x04plan\x18\x03 \x01(\x0e2\x0e.segue.v1.PlanR\x04plan\x12:\n" +
 	"\fcompleteness\x18\x04 \x01(\x0e2\x16.segue.v1.CompletenessR\fcompleteness\x12D\n" +
 	"\x10shortfall_reason\x18\x05 \x01(\x0e2\x19.segue.v1.ShortfallReasonR\x0fshortfallReason\x12\x17\n" +
-	"\aef_used\x18\x06 \x01(\x05R\x06efUsed\x12%\n" +
+	"\aef_used\x18\x06 \x01(\x05R\x06efUsed\x12,\n" +
+	"\x0fexpected_recall\x18\a \x01(\x01H\x00R\x0eexpectedRecall\x88\x01\x01\x12%\n" +
 	"\x0edistance_count\x18\b \x01(\x03R\rdistanceCount\x12\x1b\n" +
 	"\thop_count\x18\t \x01(\x03R\bhopCount\x12*\n" +
 	"\x0ematching_count\x18\n" +
-	" \x01(\x03H\x00R\rmatchingCount\x88\x01\x01\x12\x12\n" +
+	" \x01(\x03H\x01R\rmatchingCount\x88\x01\x01\x12\x12\n" +
 	"\x04seed\x18\v \x01(\x04R\x04seed\x12'\n" +
 	"\x0fcandidate_count\x18\f \x01(\x05R\x0ecandidateCount\x12%\n" +
-	"\x0eeffort_reduced\x18\x0f \x01(\bR\reffortReducedB\x11\n" +
+	"\x0eeffort_reduced\x18\x0f \x01(\bR\reffortReducedB\x12\n" +
+	"\x10_expected_recallB\x11\n" +
 	"\x0f_matching_count\"}\n" +
 	"\x1cBatchNearestNeighborsRequest\x12\x1e\n" +
 	"\n" +
@@ -3029,6 +3063,7 @@ func file_segue_v1_retrieval_service_proto_init() {
 	file_segue_v1_retrieval_service_proto_msgTypes[9].OneofWrappers = []any{
 		(*SearchEffort_Ef)(nil),
 		(*SearchEffort_Exact)(nil),
+		(*SearchEffort_TargetRecall)(nil),
 	}
 	file_segue_v1_retrieval_service_proto_msgTypes[11].OneofWrappers = []any{}
 	file_segue_v1_retrieval_service_proto_msgTypes[14].OneofWrappers = []any{}
