@@ -31,6 +31,7 @@ from .v1 import (
 )
 
 _BATCH_BYTES = 1 << 20  # of an upsert; a row that is larger travels alone
+_PATIENCE = 60.0  # seconds that a write waits for a server that is away
 
 
 class Client:
@@ -126,9 +127,7 @@ class Client:
             request.filter.CopyFrom(filter)
         if not isinstance(exclude, results.Exclude):
             exclude = results.Exclude(ids=exclude)
-        exclusions = exclude.message()
-        if exclusions.ByteSize():
-            request.exclusions.MergeFrom(exclusions)
+        request.exclusions.MergeFrom(exclude.message())
         if exact and ef is not None:
             raise ValueError("give at most one of ef and exact")
         if exact:
@@ -160,7 +159,7 @@ class Client:
         *,
         batch: int = 256,
         model: tuple[str, str] | None = None,
-        patience: float = 60.0,
+        patience: float = _PATIENCE,
     ) -> results.UpsertResult:
         """Writes items: row i of vectors, [n, dimension] of float32 or float16, under ids[i] with attributes[i].
 
@@ -226,8 +225,8 @@ class Client:
         return results.profile(self._call(self._profiles.GetProfile, request).profile)
 
     def delete_profile(self, collection: str, user: str) -> int:
-        """Deletes a profile and returns the revision. NOT_FOUND with USER_NOT_FOUND, which a call that was repeated for a lost answer
-        can be too."""
+        """Deletes a profile and returns the revision. NOT_FOUND with USER_NOT_FOUND, which can also come of a repetition after a
+        lost answer."""
         request = profile_service_pb2.DeleteProfileRequest(collection=collection, user_id=user)
         return self._call(self._profiles.DeleteProfile, request).revision
 
@@ -244,8 +243,9 @@ class Client:
         ef_construction: int = 0,
         model: tuple[str, str] | None = None,
     ) -> results.Collection:
-        """Makes a collection. metric is ``cosine``, ``inner_product`` or ``l2``; attributes is its schema, types by name (``keyword``,
-        ``bool``, ``int``, ``float``, ``timestamp``, ``markets``), none for any. m and ef_construction 0 mean the server's."""
+        """Makes a collection. metric is ``cosine``, ``inner_product`` or ``l2``; attributes is its schema, types by name
+        (``keyword``, ``bool``, ``int``, ``float``, ``timestamp``, ``markets``), none for any. m and ef_construction 0 mean the
+        server's."""
         schema = [
             attribute_pb2.AttributeSpec(name=n, type=results.enum(attribute_pb2.AttributeType, "ATTRIBUTE_TYPE_", t))
             for n, t in (attributes or {}).items()
@@ -288,31 +288,35 @@ class Client:
 
         The same call again, with the same job, rows and batch, goes on where the import stands: what is durable is not sent again,
         and an import that is built is returned as it is. A stream that breaks with UNAVAILABLE is begun anew behind the last
-        acknowledged batch, up to ``retries`` times in a row without progress. Rows that break a rule are counted in
-        ``rejected`` and listed by import_rejects. timeout, in seconds, bounds the whole; None does not. ImportFailed where the
-        build stops or the import was cancelled.
+        acknowledged batch, up to ``retries`` times in a row without progress; the calls around it wait up to a minute for a server
+        that is away. Rows that break a rule are counted in ``rejected`` and listed by import_rejects. timeout, in seconds,
+        bounds the whole; None does not. ImportFailed where the build stops or the import was cancelled.
         """
         rows = _check_rows(ids, attributes, batch)
         m = values.matrix(vectors, rows)
         deadline = imports.Deadline(timeout)
+
+        def call(method, request):
+            return self._call_patiently(method, request, deadline.left(_PATIENCE))
+
         start = import_service_pb2.StartImportRequest(
             collection=collection,
             job_id=job,
             embedding_model=_model(model) if model is not None else None,
             expected_item_count=rows,
         )
-        state = getattr(self._call(self._imports.StartImport, start, deadline.left(self._timeout)), "import")
-        if state.state == release_pb2.RELEASE_STATE_IMPORTING:
+        started = _import(call(self._imports.StartImport, start))
+        if started.state == "importing":
             source = imports.Rows(collection, job, ids, m, attributes, batch)
-            imports.write(self._imports.WriteImport, source, state.sequence, deadline, retries, self.metadata)
-            commit = import_service_pb2.CommitImportRequest(collection=collection, job_id=job)
-            self._call(self._imports.CommitImport, commit, deadline.left(self._timeout))
-        return imports.wait(lambda: self.get_import(collection, job), deadline)
+            imports.write(self._imports.WriteImport, source, started.sequence, deadline, retries, self.metadata)
+            call(self._imports.CommitImport, import_service_pb2.CommitImportRequest(collection=collection, job_id=job))
+        get = import_service_pb2.GetImportRequest(collection=collection, job_id=job)
+        return imports.wait(lambda: _import(call(self._imports.GetImport, get)), deadline)
 
     def get_import(self, collection: str, job: str) -> results.Import:
         """Where an import stands. NOT_FOUND with IMPORT_NOT_FOUND."""
         request = import_service_pb2.GetImportRequest(collection=collection, job_id=job)
-        return results.import_state(getattr(self._call(self._imports.GetImport, request), "import"))
+        return _import(self._call(self._imports.GetImport, request))
 
     def import_rejects(self, collection: str, job: str) -> Iterator[results.Reject]:
         """The rows that an import refused, in order, read page by page. The server keeps at most 10,000."""
@@ -353,10 +357,10 @@ class Client:
 
     # The ways every call goes.
 
-    def _call(self, method, request, timeout: float | None = None, wait: bool = False):
+    def _call(self, method, request, timeout: float | None = None):
         try:
             timeout = self._timeout if timeout is None else timeout
-            return method(request, timeout=timeout, metadata=self.metadata, wait_for_ready=wait)
+            return method(request, timeout=timeout, metadata=self.metadata)
         except grpc.RpcError as error:
             raise errors.decode(error) from error
 
@@ -366,7 +370,7 @@ class Client:
         delay = 0.1
         while True:
             try:
-                return self._call(method, request, max(end - time.monotonic(), 0.001), wait=True)
+                return self._call(method, request, max(end - time.monotonic(), 0.001))
             except errors.SegueError as error:
                 if error.code != grpc.StatusCode.UNAVAILABLE or time.monotonic() + delay >= end:
                     raise
@@ -377,6 +381,10 @@ class Client:
 def _model(model: tuple[str, str]) -> release_pb2.EmbeddingModel:
     name, version = model
     return release_pb2.EmbeddingModel(name=name, version=version)
+
+
+def _import(answer) -> results.Import:
+    return results.import_state(getattr(answer, "import"))  # a word of Python's own
 
 
 def _check_rows(ids: Sequence[str], attributes: Sequence | None, batch: int) -> int:

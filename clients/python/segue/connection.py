@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf import descriptor_pb2
 
 from .v1 import (
     admin_service_pb2,
@@ -88,16 +89,27 @@ def is_local(target: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def service_config() -> str:
-    """The retry policy: every method that the API declares idempotent or free of side effects is tried again while the server is
-    UNAVAILABLE, the others never. Streams are not: what was sent on them is gone."""
-    names = [
-        {"service": service.full_name, "method": method.name}
+def retried() -> list[tuple[str, str]]:
+    """The methods, as service and name, that are called again while the server is UNAVAILABLE: those that the API declares
+    idempotent or free of side effects. Streams are not among them: what was sent on them is gone."""
+    return [
+        (service.full_name, method.name)
         for file in _FILES
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
-        if method.GetOptions().idempotency_level != 0 and not method.name.startswith(("Stream", "WriteImport"))
+        if method.GetOptions().idempotency_level != 0 and not _streams(method)
     ]
+
+
+def _streams(method) -> bool:
+    message = descriptor_pb2.MethodDescriptorProto()
+    method.CopyToProto(message)
+    return message.client_streaming or message.server_streaming
+
+
+def service_config() -> str:
+    """The retry policy as gRPC takes it."""
+    names = [{"service": service, "method": method} for service, method in retried()]
     policy = {
         "maxAttempts": 5,
         "initialBackoff": "0.1s",

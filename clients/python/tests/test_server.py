@@ -350,6 +350,13 @@ class Imports(ServerTest):
             got = client.neighbors("c", vector=QUERIES[0], k=50, exact=True)
             self.assertEqual(got.ids, ids_of(np.argsort(-scores("l2", VECTORS, QUERIES[0]), kind="stable")[:50]))
 
+            server.kill()
+            starter = threading.Thread(target=server.start)
+            starter.start()
+            again = client.import_release("c", "j", IDS, VECTORS, batch=100, timeout=60)
+            starter.join()
+            self.assertEqual((again.state, again.accepted), ("published", COUNT))
+
     def test_nobody_there(self):
         server = Server()
         server.close()

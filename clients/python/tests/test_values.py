@@ -1,6 +1,5 @@
 """What needs no server."""
 
-import json
 import pickle
 import unittest
 from datetime import datetime, timedelta, timezone
@@ -10,7 +9,7 @@ import numpy as np
 
 import segue
 from segue import connection, errors, results, status_pb2, values
-from segue.v1 import attribute_pb2, collection_pb2, import_service_pb2, item_service_pb2, vector_pb2
+from segue.v1 import attribute_pb2, collection_pb2, vector_pb2
 
 
 class Vectors(unittest.TestCase):
@@ -109,18 +108,6 @@ class Connection(unittest.TestCase):
                 segue.Client("segue.example:7070", **options)
         segue.Client("segue.example:7070", allow_plaintext=True).close()
         segue.Client("segue.example:7070", "t", tls=segue.TLS()).close()
-
-    def test_retries_only_what_may_be(self):
-        config = json.loads(connection.service_config())
-        names = {f"{n['service'].rpartition('.')[2]}.{n['method']}" for n in config["methodConfig"][0]["name"]}
-        self.assertLessEqual({"RetrievalService.NearestNeighbors", "ReleaseService.PublishRelease"}, names)
-        for never in ["CollectionService.CreateCollection", "ReleaseService.RollbackCollection", "ImportService.WriteImport",
-                      "RetrievalService.StreamNearestNeighbors"]:
-            self.assertNotIn(never, names)
-        items = item_service_pb2.DESCRIPTOR.services_by_name["ItemService"].methods
-        self.assertEqual({n for n in names if n.startswith("ItemService.")}, {f"ItemService.{m.name}" for m in items})
-        imports = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"].methods
-        self.assertEqual(len([n for n in names if n.startswith("ImportService.")]), len(imports) - 1)
 
 
 class FakeRpcError(grpc.RpcError):

@@ -1,0 +1,85 @@
+"""What is repeated, seen from a server that is UNAVAILABLE for a while."""
+
+import threading
+import unittest
+from concurrent import futures
+
+import grpc
+import numpy as np
+
+import segue
+from segue import connection
+from segue.v1 import collection_service_pb2, import_service_pb2, item_service_pb2, release_service_pb2
+
+
+class Flaky(grpc.GenericRpcHandler):
+    """Answers the first calls with UNAVAILABLE, the others with an empty message, and counts them by method."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures, self._lock = failures, threading.Lock()
+        self.calls: dict[str, int] = {}
+
+    def service(self, details):
+        name = details.method.rpartition("/")[2]
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._answer(name, context))
+
+    def _answer(self, name: str, context) -> bytes:
+        with self._lock:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            if self.calls[name] <= self._failures:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        return b""
+
+
+class Retries(unittest.TestCase):
+    def dial(self, failures: int) -> tuple[segue.Client, Flaky]:
+        handler = Flaky(failures)
+        server = grpc.server(futures.ThreadPoolExecutor(2), handlers=(handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        self.addCleanup(lambda: server.stop(None).wait(10))
+        client = segue.Client(f"127.0.0.1:{port}", timeout=30)
+        self.addCleanup(client.close)
+        return client, handler
+
+    def test_never(self):
+        client, handler = self.dial(1000)
+        for call in [lambda: client.create_collection("c", 2), lambda: client.rollback("c")]:
+            with self.assertRaises(segue.SegueError) as caught:
+                call()
+            self.assertEqual(caught.exception.code, grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(handler.calls, {"CreateCollection": 1, "RollbackCollection": 1})
+
+    def test_what_is_safe(self):
+        client, handler = self.dial(2)
+        client.neighbors("c", item="x")
+        client.delete("c", ["x"])
+        self.assertEqual(handler.calls, {"NearestNeighbors": 3, "BatchDeleteItems": 3})
+
+    def test_upserts_longer(self):
+        client, handler = self.dial(7)  # more than a call is repeated of itself
+        result = client.upsert("c", ["a", "b", "c"], np.zeros((3, 2), np.float32), batch=2)
+        self.assertEqual((result.written, handler.calls), (3, {"BatchUpsertItems": 9}))
+
+    def test_not_for_ever(self):
+        client, handler = self.dial(1000)
+        with self.assertRaises(segue.UpsertError) as caught:
+            client.upsert("c", ["a"], np.zeros((1, 2), np.float32), patience=0.3)
+        self.assertIn(caught.exception.code, (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED))
+        self.assertEqual(caught.exception.written, 0)
+
+
+class Policy(unittest.TestCase):
+    def test_follows_the_api(self):
+        """The methods of the policy are those that the API declares idempotent, but for streams."""
+        methods = connection.retried()
+        for file in [item_service_pb2, import_service_pb2, collection_service_pb2, release_service_pb2]:
+            for service in file.DESCRIPTOR.services_by_name.values():
+                got = {method for name, method in methods if name == service.full_name}
+                safe = {m.name for m in service.methods if m.GetOptions().idempotency_level != 0}
+                self.assertEqual(got, safe - {"WriteImport"}, service.full_name)
+        self.assertNotIn(("segue.v1.RetrievalService", "StreamNearestNeighbors"), methods)
+
+
+if __name__ == "__main__":
+    unittest.main()
