@@ -61,6 +61,11 @@ class Retries(unittest.TestCase):
         result = client.upsert("c", ["a", "b", "c"], np.zeros((3, 2), np.float32), batch=2)
         self.assertEqual((result.written, handler.calls), (3, {"BatchUpsertItems": 9}))
 
+    def test_a_call_is_about_a_mebibyte(self):
+        client, handler = self.dial(0)
+        result = client.upsert("c", [str(i) for i in range(100)], np.zeros((100, 4096), np.float32), batch=10_000)
+        self.assertEqual((result.written, handler.calls), (100, {"BatchUpsertItems": 2}))
+
     def test_not_for_ever(self):
         client, handler = self.dial(1000)
         with self.assertRaises(segue.UpsertError) as caught:
