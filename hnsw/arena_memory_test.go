@@ -24,6 +24,7 @@ func given(o hnsw.Options) (m *hnsw.Memory, released *int) {
 // TestVectorsInGivenMemory: an index whose vectors lie in the caller's memory answers as one that has its own, before and
 // after a restore, holds the vectors there, counts them apart, and gives the memory back once.
 func TestVectorsInGivenMemory(t *testing.T) {
+	alone(t)
 	const dim = 20
 	n := sized(1500)
 	o := hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: n, Seed: 5}

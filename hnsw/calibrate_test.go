@@ -35,6 +35,7 @@ func calibrated(t testing.TB, n int, o hnsw.CalibrateOptions) (*hnsw.Index, *hns
 
 // TestCalibrationIsDeterministic, survives its bytes, and its curves are in order.
 func TestCalibrationIsDeterministic(t *testing.T) {
+	alone(t)
 	x, c := calibrated(t, sized(1500), hnsw.CalibrateOptions{Sample: 20, Seed: 7})
 	again, err := x.Calibrate(context.Background(), hnsw.CalibrateOptions{Sample: 20, Seed: 7})
 	if err != nil || !reflect.DeepEqual(c, again) {
@@ -59,6 +60,7 @@ func TestCalibrationIsDeterministic(t *testing.T) {
 
 // TestCalibrationChurn: a fifth of the vectors changed makes it stale, also across a restart.
 func TestCalibrationChurn(t *testing.T) {
+	alone(t)
 	const n = 1000
 	x, c := calibrated(t, n, hnsw.CalibrateOptions{Sample: 10})
 	if got := c.Churn(x); got != 0 || c.Stale(x) {
@@ -92,6 +94,7 @@ func TestCalibrationChurn(t *testing.T) {
 
 // TestEfForIsMonotone in all that it is asked for, and never below k.
 func TestEfForIsMonotone(t *testing.T) {
+	alone(t)
 	_, c := calibrated(t, sized(3000), hnsw.CalibrateOptions{Sample: 30})
 	rapid.Check(t, func(t *rapid.T) {
 		target, k := rapid.Float64Range(0, 1).Draw(t, "target"), rapid.IntRange(1, 3000).Draw(t, "k")
@@ -237,6 +240,7 @@ func FuzzCalibration(f *testing.F) {
 
 // TestParseCalibrationFlips: no byte can change unnoticed, and nothing can be cut off.
 func TestParseCalibrationFlips(t *testing.T) {
+	alone(t)
 	x, c := calibrated(t, 300, hnsw.CalibrateOptions{Sample: 10})
 	good := x.AppendCalibration(nil, c)
 	for i := range good {

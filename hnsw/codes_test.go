@@ -22,6 +22,14 @@ func sized(n int) int {
 	return n
 }
 
+// alone skips a test of one goroutine under the race detector, which has nothing to find there and slows it thirtyfold.
+func alone(t *testing.T) {
+	t.Helper()
+	if invariants.Race {
+		t.Skip("one goroutine")
+	}
+}
+
 // gaussian returns n vectors of independent normal components: far-apart neighbours, which codes tell well.
 func gaussian(rng *rand.Rand, n, dim int, scale float64) [][]float32 {
 	vecs := make([][]float32, n)
@@ -72,6 +80,7 @@ func recallOf(t testing.TB, x *hnsw.Index, metric hnsw.Metric, vecs, queries [][
 
 // TestWalkOnCodes: on data that codes tell, the same index searched on codes and on vectors finds as much.
 func TestWalkOnCodes(t *testing.T) {
+	alone(t)
 	const dim, k, ef = 48, 10, 64
 	n := sized(4000)
 	for _, metric := range []hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2} {
