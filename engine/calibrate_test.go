@@ -16,11 +16,12 @@ import (
 	"github.com/segue-ann/segue/internal/invariants"
 )
 
-// notUnderRace skips what calibrates to the end: that takes a minute then. TestCloseWhileCalibrating has the concurrency.
+// notUnderRace skips a test that searches a lot and one after another: it takes minutes under the race detector, which has
+// other tests (TestCloseWhileCalibrating, for one).
 func notUnderRace(t *testing.T) {
 	t.Helper()
 	if invariants.Race {
-		t.Skip("a calibration is too slow under the race detector")
+		t.Skip("too slow under the race detector")
 	}
 }
 

@@ -129,6 +129,7 @@ func (o *requestOracle) bestOf(req *SearchRequest, profile []Interest, it Item) 
 // TestExplainMiss: on a graph searched with the narrowest beam some neighbors are missed; both explanations find them, and say
 // the same.
 func TestExplainMiss(t *testing.T) {
+	notUnderRace(t)
 	const n, dim, k = 4000, 48, 10
 	c := newTestCollection(t, dim, L2)
 	rng := rand.New(rand.NewPCG(8, 15))

@@ -11,6 +11,7 @@ import (
 // TestMeasureRecall: 1 where the beam is as wide as the collection, less where it is narrow, and the draw decides only who is
 // asked.
 func TestMeasureRecall(t *testing.T) {
+	notUnderRace(t)
 	const n, dim, k = 3000, 48, 10
 	c := newTestCollection(t, dim, L2)
 	mustUpsert(t, c, randomItems(rand.New(rand.NewPCG(8, 15)), n, dim)...)

@@ -13,6 +13,7 @@ import (
 
 // TestSearchRecall: the graph's answers at the default effort against the exact ones, for every metric.
 func TestSearchRecall(t *testing.T) {
+	notUnderRace(t)
 	const n, dim, k, queries = 3000, 24, 10, 60
 	for _, metric := range []Metric{Cosine, InnerProduct, L2} {
 		t.Run(fmt.Sprint(metric), func(t *testing.T) {
