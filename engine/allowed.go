@@ -18,6 +18,9 @@ type allowance struct {
 	// set holds the slots that may be found; nil means all.
 	set      *hnsw.SlotSet
 	matching int // slots in set
+	// asked says that the request has a filter or exclusions; without it set leaves out what has expired.
+	asked bool
+	now   int64
 
 	r       *release
 	program *filter.Program // of filter and excluded attributes; nil where there are none
@@ -31,10 +34,13 @@ type allowance struct {
 // slot is reused, and releases the allowance before it. Cost: that of filter.Index.Evaluate, of Collection.excluded for each set, and one
 // pass over a bitmap.
 func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allowance, err error) {
-	if f == nil && x.none() {
-		return allowance{}, nil
+	a.r, a.now, a.asked = r, r.engine.micros(), f != nil || !x.none()
+	// Without a filter what has expired need not be left out here, and is not worth waiting for filters to load.
+	expired := r.expiries.expired(r.table, a.now) && (a.asked || !r.filters.Loading())
+	if !a.asked && !expired {
+		return a, nil
 	}
-	a.r, a.program = r, programOf(f, x.Attributes)
+	a.program = programOf(f, x.Attributes)
 	for _, name := range x.Sets {
 		s, err := r.excluded(ctx, name)
 		if err != nil {
@@ -52,10 +58,11 @@ func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allo
 		return allowance{}, err
 	}
 	a.set = a.result.Set
-	if len(x.ItemIDs) > 0 || len(x.Sets) > 0 {
+	if len(x.ItemIDs) > 0 || len(x.Sets) > 0 || expired {
 		a.own = r.filters.Scratch()
 		a.own.CopyFrom(a.set)
 		a.set = a.own
+		r.expiries.removeFrom(a.own)
 		for _, s := range a.sets {
 			s.removeFrom(a.own)
 		}
@@ -95,9 +102,12 @@ func exclusionFilter(excluded []AttributeExclusion) Filter {
 	return none
 }
 
-// admits says whether the item of e may be answered, by its attributes as they are now. A search asks it of what it found: an item that was
+// admits says whether the item of e may be answered, by its attributes as they are now and the time when the search began. A search asks it of what it found: an item that was
 // written after its slot was found allowed may have another slot, or other attributes.
 func (a *allowance) admits(e entry) bool {
+	if over(e.attributes(), a.now) {
+		return false
+	}
 	if a.set == nil {
 		return true
 	}

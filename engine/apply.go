@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/segue-ann/segue/engine/attribute"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -27,11 +28,10 @@ func (r *release) applyLoop() {
 }
 
 func (r *release) applyGroup(g *writeGroup) {
-	missing, err := r.apply(g.mutations)
-	if err != nil {
+	if err := r.apply(g.mutations); err != nil {
 		// Durable but not searchable: going on would serve a view that skips a write. Reads keep the last
 		// visible state, writes stop; a restart replays from the log.
-		err = fmt.Errorf("apply LSN %d to %d: %w", g.mutations[0].lsn, g.writes[len(g.writes)-1].lastLSN(), err)
+		err = fmt.Errorf("apply LSN %d to %d: %w", g.mutations[0].lsn, g.mutations[len(g.mutations)-1].lsn, err)
 		r.engine.opts.Logger.Error("collection takes no more writes", "collection", r.cfg.Name, "err", err)
 		r.failed.Store(&err)
 		r.announce()
@@ -42,26 +42,18 @@ func (r *release) applyGroup(g *writeGroup) {
 	}
 	r.visible.Store(uint64(g.mutations[len(g.mutations)-1].lsn))
 	r.announce()
-	at := 0
 	for _, w := range g.writes {
-		for _, m := range w.mutations {
-			if at < len(missing) && missing[at] == m.lsn {
-				w.missing = append(w.missing, m.id)
-				at++
-			}
-		}
 		w.done <- nil
 	}
 	r.table.entries.compact(1)
 	r.snapshotIfDue()
 }
 
-// apply brings mutations, which ascend by LSN, into table, index and filters. It returns the LSNs of deletes that
-// found nothing. It is idempotent: an item whose slot already has its LSN or a later one is left alone, so
+// apply brings mutations, which ascend by LSN, into table, index and filters. It is idempotent: an item whose slot already has its LSN or a later one is left alone, so
 // replay may start anywhere before the first missing record. A put whose vector the item's slot holds already
 // changes the attributes only. Cost: else O(efConstruction * M) distances an upsert, spread over all cores.
-func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
-	last, missing := r.newest(mutations)
+func (r *release) apply(mutations []mutation) error {
+	last := newest(mutations)
 	type put struct {
 		m    *mutation
 		slot uint32
@@ -76,11 +68,12 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 			old := r.table.entries.at(slot).attributes()
 			r.table.entries.set(slot, m.id, m.lsn, m.attributes)
 			r.filters.Update(slot, old, m.attributes)
+			r.expiries.change(slot, attribute.Expiry(old), attribute.Expiry(m.attributes))
 			continue
 		}
 		slot, err := r.index.Allocate(m.vector)
 		if err != nil {
-			return nil, fmt.Errorf("item %q: %w", m.id, err)
+			return fmt.Errorf("item %q: %w", m.id, err)
 		}
 		// The entry comes before the link: a search translates every slot it can reach. A filter comes before it too, or
 		// a replaced item would be missing from both sides for a moment.
@@ -94,62 +87,51 @@ func (r *release) apply(mutations []mutation) (missing []LSN, err error) {
 		pause = r.pause
 	}
 	if err := parallel(len(puts), pause, func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range puts {
 		// For a moment old and new are both found; searches keep the bound one.
 		old, replaced := r.table.bind(p.m.id, p.slot)
 		r.filters.Settle(p.slot)
+		r.expiries.add(p.slot, attribute.Expiry(p.m.attributes))
 		if replaced {
 			if err := r.retireSlot(old); err != nil {
-				return nil, fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
+				return fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}
 		}
 	}
 	for i := range mutations {
 		m := &mutations[i]
-		if m.kind != storage.LogDeleteItem || last(m.id) != i || r.applied(m) {
+		if m.kind != storage.LogDeleteItem && m.kind != storage.LogExpireItem || last(m.id) != i || r.applied(m) {
 			continue
 		}
 		if slot, ok := r.table.unbind(m.id); ok {
 			if err := r.retireSlot(slot); err != nil {
-				return nil, fmt.Errorf("delete item %q: %w", m.id, err)
+				return fmt.Errorf("delete item %q: %w", m.id, err)
 			}
 		}
 	}
 	r.filters.Publish()
-	return missing, nil
+	return nil
 }
 
-// retireSlot takes a slot that no item has any more out of index and filters.
+// retireSlot takes a slot that no item has any more out of index, filters and expiries.
 func (r *release) retireSlot(slot uint32) error {
-	r.filters.Remove(slot, r.table.entries.at(slot).attributes())
+	attributes := r.table.entries.at(slot).attributes()
+	r.filters.Remove(slot, attributes)
+	r.expiries.drop(slot, attribute.Expiry(attributes))
 	return r.index.Delete(slot)
 }
 
-// newest returns a function that tells the index of the last item mutation of an id, and the LSNs of deletes
-// of items that do not exist at that point of the log.
-func (r *release) newest(mutations []mutation) (last func(id string) int, missing []LSN) {
+// newest returns a function that tells the index of the last item mutation of an id.
+func newest(mutations []mutation) (last func(id string) int) {
 	at := make(map[string]int, len(mutations))
 	for i := range mutations {
-		m := &mutations[i]
-		if m.kind != storage.LogPutItem && m.kind != storage.LogDeleteItem {
-			continue
+		if m := &mutations[i]; m.kind != storage.LogSkip && !m.ofProfile() {
+			at[m.id] = i
 		}
-		if m.kind == storage.LogDeleteItem {
-			exists := false
-			if before, ok := at[m.id]; ok {
-				exists = mutations[before].kind == storage.LogPutItem
-			} else {
-				_, exists = r.table.slotOf(m.id)
-			}
-			if !exists {
-				missing = append(missing, m.lsn)
-			}
-		}
-		at[m.id] = i
 	}
-	return func(id string) int { return at[id] }, missing
+	return func(id string) int { return at[id] }
 }
 
 // applied says whether the table already holds m's item at m's LSN or a later one.

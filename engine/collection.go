@@ -74,6 +74,9 @@ func newCollection(e *Engine, id uint32, record collectionRecord, r *release) *C
 func (c *Collection) start() {
 	c.published.Load().start()
 	go c.writeLoop()
+	if c.engine.opts.SweepInterval > 0 {
+		c.background.Go(c.sweepLoop)
+	}
 	c.resume()
 }
 

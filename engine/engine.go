@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/segue-ann/segue/storage"
 )
@@ -30,6 +31,10 @@ type Options struct {
 	// BuildSnapshotItems is after how many inserts the build of an import takes a snapshot, so that a restart does not begin
 	// anew. Default 250,000.
 	BuildSnapshotItems int
+	// SweepInterval is how often what has expired is deleted; reads do not wait for it. Default 1 s. Negative: never.
+	SweepInterval time.Duration
+	// Now is the clock by which items, profiles and exclusions expire. Default time.Now.
+	Now func() time.Time
 	// Store configures the store; its Logger is set where it is nil.
 	Store storage.Options
 }
@@ -40,6 +45,7 @@ const (
 	defaultRetained     = 1
 	defaultBuildItems   = 250_000
 	snapshotsKept       = 2
+	defaultSweep        = time.Second
 )
 
 func (o *Options) ensureDefaults() {
@@ -60,6 +66,12 @@ func (o *Options) ensureDefaults() {
 	}
 	if o.RetainReleases == 0 {
 		o.RetainReleases = defaultRetained
+	}
+	if o.SweepInterval == 0 {
+		o.SweepInterval = defaultSweep
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Store.Logger == nil {
 		o.Store.Logger = o.Logger

@@ -23,10 +23,11 @@ func TestMain(m *testing.M) {
 // testOptions keep memory small and the log quiet. fs nil means the real disk.
 func testOptions(fs vfs.FS) Options {
 	return Options{
-		Logger:       slog.New(slog.DiscardHandler),
-		ReserveBytes: 16 << 20,
-		SnapshotTail: -1,
-		Store:        storage.Options{FS: fs},
+		Logger:        slog.New(slog.DiscardHandler),
+		ReserveBytes:  16 << 20,
+		SnapshotTail:  -1,
+		SweepInterval: -1,
+		Store:         storage.Options{FS: fs},
 	}
 }
 

@@ -82,6 +82,25 @@ func (e *InvalidError) Error() string {
 // MaxViolations caps how many violations one InvalidError lists.
 const MaxViolations = 32
 
+// RevisionMismatchError says that something is not at the revision under which a write was to be made. Nothing of that write
+// was written.
+type RevisionMismatchError struct {
+	// Kind is "item" or "user".
+	Kind, Name string
+	// Want is the revision asked for, Current the one it has; 0 where it does not exist.
+	Want, Current LSN
+}
+
+func (e *RevisionMismatchError) Error() string {
+	switch {
+	case e.Want == 0:
+		return fmt.Sprintf("%s %q must not exist, it is at revision %d", e.Kind, e.Name, e.Current)
+	case e.Current == 0:
+		return fmt.Sprintf("%s %q must be at revision %d, it does not exist", e.Kind, e.Name, e.Want)
+	}
+	return fmt.Sprintf("%s %q must be at revision %d, it is at %d", e.Kind, e.Name, e.Want, e.Current)
+}
+
 // LimitError says that a resource limit was reached: the collection is full, or there are too many of them.
 type LimitError struct {
 	// Resource is "slots" or "collections".

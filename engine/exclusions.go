@@ -45,17 +45,12 @@ type Exclusion struct {
 func (c *Collection) AddExclusions(ctx context.Context, set string, ids []string, expire time.Time) error {
 	var p problems
 	c.exclusionProblems(&p, set, ids)
-	micros := int64(0)
-	if !expire.IsZero() {
-		if micros = expire.UnixMicro(); micros <= time.Now().UnixMicro() {
-			p.add(ReasonOutOfRange, "expire_time", "must be in the future, is %s", expire.UTC().Format(time.RFC3339))
-		}
-	}
+	p.expiry("expire_time", expire, c.engine.micros())
 	if err := p.err(); err != nil {
 		return err
 	}
 	return c.changeExclusions(ctx, set, func(cached *exclusionCache, key exclusionKey, r *release) error {
-		rows := make([]storage.ExclusionRow, len(ids))
+		rows, micros := make([]storage.ExclusionRow, len(ids)), expiryMicros(expire)
 		for i, id := range ids {
 			rows[i] = storage.ExclusionRow{ItemID: id, ExpireTime: micros}
 		}
@@ -63,7 +58,7 @@ func (c *Collection) AddExclusions(ctx context.Context, set string, ids []string
 			return fmt.Errorf("add to exclusion set %q: %w", clip(set), err)
 		}
 		cached.add(key, r, ids, micros)
-		return c.purgeExclusions(set, cached.takeExpired(key, r, ids))
+		return nil
 	})
 }
 
@@ -79,7 +74,7 @@ func (c *Collection) RemoveExclusions(ctx context.Context, set string, ids []str
 			return fmt.Errorf("remove from exclusion set %q: %w", clip(set), err)
 		}
 		cached.remove(key, r, ids)
-		return c.purgeExclusions(set, cached.takeExpired(key, r, nil))
+		return nil
 	})
 }
 
@@ -112,7 +107,7 @@ func (c *Collection) ExclusionSet(ctx context.Context, set, after string, limit 
 		return nil, false, err
 	}
 	defer c.calls.leave()
-	now := time.Now().UnixMicro()
+	now := c.engine.micros()
 	for row, err := range c.engine.store.Exclusions(c.id, set, after, 0) {
 		if err != nil {
 			return nil, false, fmt.Errorf("read exclusion set %q: %w", clip(set), err)
@@ -126,11 +121,7 @@ func (c *Collection) ExclusionSet(ctx context.Context, set, after string, limit 
 		if len(entries) == limit {
 			return entries, true, nil
 		}
-		e := Exclusion{ItemID: row.ItemID}
-		if row.ExpireTime != 0 {
-			e.ExpireTime = time.UnixMicro(row.ExpireTime).UTC()
-		}
-		entries = append(entries, e)
+		entries = append(entries, Exclusion{ItemID: row.ItemID, ExpireTime: expiryTime(row.ExpireTime)})
 	}
 	return entries, false, nil
 }
@@ -159,12 +150,4 @@ func (c *Collection) changeExclusions(ctx context.Context, set string, change fu
 	unlock := cached.lockWrites(key)
 	defer unlock()
 	return change(cached, key, c.published.Load())
-}
-
-// purgeExclusions deletes entries that have expired.
-func (c *Collection) purgeExclusions(set string, ids []string) error {
-	if err := c.engine.store.DeleteExclusions(c.id, set, ids); err != nil {
-		return fmt.Errorf("purge exclusion set %q: %w", clip(set), err)
-	}
-	return nil
 }

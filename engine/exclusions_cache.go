@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/segue-ann/segue/hnsw"
 )
@@ -53,8 +52,8 @@ type excluded struct {
 	hashes  []uint64 // of the item ids, ascending
 	slots   []uint32 // of the items that exist, in no order; nil where dense is set
 	dense   *hnsw.SlotSet
-	expires int64    // when the first entry expires, microseconds; 0 never
-	expired []string // ids of entries that had expired when the set was read, and are in the store yet
+	expires int64 // when the first entry expires, microseconds; 0 never
+	expired int64 // when the last entry expired that was left out, and would not have been before; 0 none
 }
 
 const (
@@ -193,34 +192,12 @@ func (e *exclusionCache) remove(key exclusionKey, r *release, ids []string) {
 	})
 }
 
-// takeExpired returns the ids of expired entries that the store has yet, but for those given, which were written again.
-func (e *exclusionCache) takeExpired(key exclusionKey, r *release, but []string) (ids []string) {
-	e.change(key, r, func(x *excluded) *excluded {
-		if len(x.expired) == 0 {
-			return x
-		}
-		again := make(map[string]bool, len(but))
-		for _, id := range but {
-			again[id] = true
-		}
-		for _, id := range x.expired {
-			if !again[id] {
-				ids = append(ids, id)
-			}
-		}
-		y := *x
-		y.expired = nil
-		return &y
-	})
-	return ids
-}
-
 // excluded returns a set as it is now, for the slots of r. Cost: a look where nothing changed; else by what moved; the first time, and
 // once entries expire, a read of the set from the store.
 func (r *release) excluded(ctx context.Context, set string) (*excluded, error) {
 	e, key := &r.engine.exclusions, exclusionKey{r.rows.ID(), set}
 	s := e.set(key)
-	now := time.Now().UnixMicro()
+	now := r.engine.micros()
 	if x := s.state.Load(); x.current(r, now) {
 		return x, nil
 	}
@@ -258,7 +235,7 @@ func (r *release) loadExclusions(ctx context.Context, set string, now int64) (*e
 		}
 		if row.ExpireTime != 0 {
 			if row.ExpireTime <= now {
-				x.expired = append(x.expired, row.ItemID)
+				x.expired = max(x.expired, row.ExpireTime)
 				continue
 			}
 			if x.expires == 0 || row.ExpireTime < x.expires {
@@ -283,7 +260,8 @@ func (x *excluded) current(r *release, now int64) bool {
 	return x != nil && x.release == r.serial && x.version == r.filters.Version() && !x.over(now)
 }
 
-func (x *excluded) over(now int64) bool { return x.expires != 0 && x.expires <= now }
+// over says whether other entries have expired now; also fewer, where the clock was set back.
+func (x *excluded) over(now int64) bool { return x.expires != 0 && x.expires <= now || now < x.expired }
 
 // advanceExcluded returns x after slots moved.
 func (r *release) advanceExcluded(x *excluded, moved []uint32, version uint64) *excluded {

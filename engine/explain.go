@@ -112,9 +112,9 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	if err != nil {
 		return Absence{}, err
 	}
-	slot, ok := r.table.slotOf(id)
+	slot, ok := r.find(id)
 	if !ok {
-		return Absence{Reason: NotIndexed, Detail: "there is no item of this id"}, nil
+		return Absence{Reason: NotIndexed, Detail: "there is no item of this id, or it has expired"}, nil
 	}
 	allowed, err := r.allowed(ctx, req.Filter, &req.Exclusions)
 	if err != nil {

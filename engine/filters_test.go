@@ -29,6 +29,10 @@ func (m *model) updateAttributes(t *rapid.T) {
 				u.Remove = append(u.Remove, name)
 			}
 		}
+		if rapid.IntRange(0, 2).Draw(t, "expiry") == 0 {
+			at := m.drawExpiry(t)
+			u.ExpireTime = &at
+		}
 		return u
 	}), 1, 8).Draw(t, "updates")
 	missing, lsn, err := m.c.UpdateAttributes(context.Background(), updates)
@@ -60,6 +64,9 @@ func (m *model) updateAttributes(t *rapid.T) {
 		it.Attributes = nil
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			it.Attributes = append(it.Attributes, Attribute{Name: name, Value: values[name]})
+		}
+		if u.ExpireTime != nil {
+			it.ExpireTime = *u.ExpireTime
 		}
 		m.truth.items[u.ID] = it
 		m.touch(u.ID)
@@ -98,7 +105,9 @@ func filtered(t fataler, c *Collection, s string) []string {
 	defer got.Release()
 	ids := []string{}
 	for slot := range got.Set.All() {
-		ids = append(ids, r.table.entries.at(slot).id())
+		if e := r.table.entries.at(slot); !over(e.attributes(), c.engine.micros()) {
+			ids = append(ids, e.id())
+		}
 	}
 	slices.Sort(ids)
 	return ids
@@ -237,7 +246,7 @@ func TestUpdatesOfOneGroup(t *testing.T) {
 	}
 	r := c.published.Load()
 	g := &writeGroup{writes: slices.Clone(writes)}
-	r.resolveUpdates(g)
+	r.resolveGroup(g)
 	if err := r.commit(g); err != nil {
 		t.Fatal(err)
 	}

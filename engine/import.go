@@ -285,7 +285,7 @@ func (c *Collection) takingJob(job string) (*importJob, error) {
 
 // take checks the rows of a batch and adds them to the chunk. j.mu is held.
 func (j *importJob) take(batch ImportRows) {
-	l, cfg := j.c.engine.opts.Limits, j.c.cfg
+	l, cfg, now := j.c.engine.opts.Limits, j.c.cfg, j.c.engine.micros()
 	for i := range batch.Items {
 		it := &batch.Items[i]
 		attributes := it.Attributes.Sorted()
@@ -293,12 +293,14 @@ func (j *importJob) take(batch ImportRows) {
 		p.id("id", it.ID, l)
 		p.vector("vector", it.Vector, cfg)
 		p.attributes("attributes", attributes, j.c.schema, l)
+		p.expiry("expire_time", it.ExpireTime, now)
+		p.unconditional(it.IfRevision)
 		p.refused(batch.Refused, i)
 		if j.refused(&p, batch.Sequence, i, it.ID) {
 			continue
 		}
 		row := storage.ItemRow{ID: it.ID, LSN: uint64(j.base), DType: dtypeF32, Dim: uint32(cfg.Dim),
-			Vector: encodeVector(it.Vector), Attributes: appendAttributes(nil, attributes)}
+			Vector: encodeVector(it.Vector), Attributes: encodeAttributes(attributes, it.ExpireTime)}
 		j.chunk.Rows = append(j.chunk.Rows, row)
 		j.bytes += len(row.ID) + len(row.Vector) + len(row.Attributes)
 	}
@@ -307,16 +309,26 @@ func (j *importJob) take(batch ImportRows) {
 		var p problems
 		p.id("user_id", pr.UserID, l)
 		p.interests("interests", pr.Interests, cfg, l)
+		p.expiry("expire_time", pr.ExpireTime, now)
+		p.unconditional(pr.IfRevision)
 		p.refused(batch.Refused, len(batch.Items)+i)
 		if j.refused(&p, batch.Sequence, len(batch.Items)+i, pr.UserID) {
 			continue
 		}
-		row := storage.ProfileRow{UserID: pr.UserID, LSN: uint64(j.base), Dim: uint32(cfg.Dim), Count: uint32(len(pr.Interests))}
+		row := storage.ProfileRow{UserID: pr.UserID, LSN: uint64(j.base), Dim: uint32(cfg.Dim), Count: uint32(len(pr.Interests)),
+			Attributes: encodeAttributes(nil, pr.ExpireTime)}
 		row.DType, row.Vectors = encodeInterests(pr.Interests)
 		j.chunk.Profiles = append(j.chunk.Profiles, row)
 		j.bytes += len(row.UserID) + len(row.Vectors)
 	}
 	j.received = batch.Sequence
+}
+
+// unconditional refuses a condition on a row of an import, which replaces nothing.
+func (p *problems) unconditional(revision *LSN) {
+	if revision != nil {
+		p.add(ReasonInvalidFormat, "if_revision", "must not be set in an import: it fills a release of its own")
+	}
 }
 
 // refused puts what the caller found before what was found here.

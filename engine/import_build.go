@@ -202,7 +202,7 @@ func (r *release) loadPartial(ctx context.Context) error {
 			return ctx.Err()
 		}
 		r.engine.opts.Logger.Warn("snapshot of an unfinished build is not usable", "generation", k.Generation, "err", err)
-		r.table = newTable()
+		r.table, r.expiries = newTable(), new(expiries)
 	}
 	return nil
 }

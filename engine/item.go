@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/segue-ann/segue/engine/attribute"
+import (
+	"time"
+
+	"github.com/segue-ann/segue/engine/attribute"
+)
 
 // LSN numbers the mutations of one collection: 1 for the first, dense and ascending. At the API it is
 // called the revision. The zero LSN means "none".
@@ -14,8 +18,13 @@ type Item struct {
 	Vector []float32
 	// Attributes ascend by name; names are unique.
 	Attributes Attributes
+	// ExpireTime is when the item expires, in the future; the zero time where it never does.
+	ExpireTime time.Time
 	// Revision is the LSN of the write that made this value. Ignored on write.
 	Revision LSN
+	// IfRevision, unless it is nil, is the revision that the item must have to be written; 0 where there must be none.
+	// Else the write fails with *RevisionMismatchError as a whole. Ignored on read.
+	IfRevision *LSN
 }
 
 // Profile is what a user likes. It is never returned as a neighbor.
@@ -24,8 +33,10 @@ type Profile struct {
 	UserID string
 	// Interests are 1..Limits.MaxInterests directions of taste.
 	Interests []Interest
-	// Revision is the LSN of the write that made this value. Ignored on write.
-	Revision LSN
+	// ExpireTime, Revision and IfRevision are those of Item.
+	ExpireTime time.Time
+	Revision   LSN
+	IfRevision *LSN
 }
 
 // The types of attributes; see package attribute.

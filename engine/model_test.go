@@ -32,6 +32,8 @@ func TestModel(t *testing.T) {
 					"exclude":   m.exclude,
 					"allowed":   m.searchAllowed,
 					"profile":   m.profile,
+					"time":      m.time,
+					"sweep":     m.sweep,
 					"search":    m.search,
 					"list":      m.list,
 					"snapshot":  m.snapshot,
@@ -62,6 +64,7 @@ type model struct {
 	profiles map[string][]float32
 	excluded map[string]map[string]bool // by set
 	lsn      LSN
+	clock    *fakeClock
 	releaseModel
 }
 
@@ -71,6 +74,7 @@ func newModel(t *rapid.T, metric Metric) *model {
 		truth:    oracleOf(metric, nil),
 		profiles: map[string][]float32{},
 		excluded: map[string]map[string]bool{},
+		clock:    newFakeClock(),
 	}
 	m.init()
 	m.open(t)
@@ -83,7 +87,9 @@ func newModel(t *rapid.T, metric Metric) *model {
 }
 
 func (m *model) open(t *rapid.T) {
-	e, err := Open(context.Background(), "store", testOptions(m.fs))
+	o := testOptions(m.fs)
+	o.Now = m.clock.now
+	e, err := Open(context.Background(), "store", o)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -115,15 +121,19 @@ func drawVector(t *rapid.T) []float32 {
 
 func (m *model) upsert(t *rapid.T) {
 	items := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Item {
-		return Item{ID: drawID(t), Vector: drawVector(t), Attributes: genAttributes().Draw(t, "attributes")}
+		return Item{ID: drawID(t), Vector: drawVector(t), Attributes: genAttributes().Draw(t, "attributes"), ExpireTime: m.drawExpiry(t)}
 	}), 1, 12).Draw(t, "items")
+	want := m.drawConditions(t, items)
 	lsn, err := m.c.Upsert(context.Background(), items)
+	if !sameMismatch(err, want) {
+		t.Fatalf("%v, want %v", err, want)
+	}
 	if err != nil {
-		t.Fatal(err)
+		return
 	}
 	m.advance(t, lsn, len(items))
 	for i, it := range items {
-		it.Revision = lsn - LSN(len(items)-1-i)
+		it.Revision, it.IfRevision = lsn-LSN(len(items)-1-i), nil
 		m.truth.items[it.ID] = it
 		m.touch(it.ID)
 	}
@@ -173,6 +183,8 @@ func (m *model) profile(t *rapid.T) {
 		if !errors.As(err, new(*NotFoundError)) {
 			t.Fatalf("deleting an unknown profile: %v", err)
 		}
+		m.advance(t, m.lsn+1, 1) // it is logged for releases that may have one
+		m.touchProfile(user)
 		return
 	}
 	if err != nil {
@@ -258,7 +270,7 @@ func (m *model) snapshot(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.LSN != m.lsn || info.Items != len(m.truth.items) {
+	if info.LSN != m.lsn || info.Items != m.c.Len() {
 		t.Fatalf("snapshot %+v of %d items at LSN %d", info, len(m.truth.items), m.lsn)
 	}
 	kept, err := m.c.Snapshots(context.Background())
@@ -287,8 +299,8 @@ func (m *model) check(t *rapid.T) {
 	if err := m.c.published.Load().index.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if m.c.Len() != len(m.truth.items) || m.c.Revision() != m.lsn {
-		t.Fatalf("%d items at LSN %d, want %d at %d", m.c.Len(), m.c.Revision(), len(m.truth.items), m.lsn)
+	if m.c.Len()-m.unswept() != len(m.truth.items) || m.c.Revision() != m.lsn {
+		t.Fatalf("%d items, %d expired, at LSN %d, want %d at %d", m.c.Len(), m.unswept(), m.c.Revision(), len(m.truth.items), m.lsn)
 	}
 	id := drawID(t)
 	got, err := m.c.Get(context.Background(), id)
@@ -304,6 +316,6 @@ func (m *model) check(t *rapid.T) {
 }
 
 func sameItem(a, b Item) bool {
-	return a.ID == b.ID && a.Revision == b.Revision && slices.Equal(a.Vector, b.Vector) &&
+	return a.ID == b.ID && a.Revision == b.Revision && a.ExpireTime.Equal(b.ExpireTime) && slices.Equal(a.Vector, b.Vector) &&
 		string(appendAttributes(nil, a.Attributes)) == string(appendAttributes(nil, b.Attributes))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/segue-ann/segue/engine/attribute"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -61,9 +62,16 @@ func (c *Collection) List(ctx context.Context, after string, limit int) (items [
 		return nil, false, err
 	}
 	defer r.leave()
-	for row, err := range r.rows.Items(after, limit+1) {
+	now := c.engine.micros()
+	for row, err := range r.rows.Items(after, 0) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, false, fmt.Errorf("list items: %w", err)
+		}
+		if over(row.Attributes, now) {
+			continue
 		}
 		if len(items) == limit {
 			more = true
@@ -98,17 +106,23 @@ func (r *release) profile(ctx context.Context, user string) (Profile, error) {
 	if err := r.durable(ctx, row.LSN, err); err != nil {
 		return Profile{}, notFound(err, "user", user)
 	}
+	if over(row.Attributes, r.engine.micros()) {
+		return Profile{}, &NotFoundError{Kind: "user", Name: clip(user)}
+	}
 	interests, err := r.decodeInterests(&row)
 	if err != nil {
 		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(user), err)
 	}
-	return Profile{UserID: user, Interests: interests, Revision: LSN(row.LSN)}, nil
+	return Profile{UserID: user, Interests: interests, ExpireTime: expiryTime(attribute.Expiry(row.Attributes)), Revision: LSN(row.LSN)}, nil
 }
 
 func (r *release) get(ctx context.Context, id string) (Item, error) {
 	row, err := r.rows.Item(id)
 	if err := r.durable(ctx, row.LSN, err); err != nil {
 		return Item{}, notFound(err, "item", id)
+	}
+	if over(row.Attributes, r.engine.micros()) {
+		return Item{}, &NotFoundError{Kind: "item", Name: clip(id)}
 	}
 	return r.item(row)
 }
@@ -135,5 +149,5 @@ func (r *release) item(row storage.ItemRow) (Item, error) {
 	if err != nil {
 		return Item{}, fmt.Errorf("item %q: %w", clip(row.ID), err)
 	}
-	return Item{ID: row.ID, Vector: v, Attributes: a, Revision: LSN(row.LSN)}, nil
+	return Item{ID: row.ID, Vector: v, Attributes: a, ExpireTime: expiryTime(attribute.Expiry(row.Attributes)), Revision: LSN(row.LSN)}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/segue-ann/segue/engine/attribute"
 	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
 	"github.com/segue-ann/segue/storage"
@@ -69,7 +70,7 @@ func (r *release) loadSnapshot(ctx context.Context) (LSN, error) {
 			return 0, ctx.Err()
 		}
 		log.Warn("snapshot is not usable; trying the one before", "generation", k.Generation, "err", err)
-		r.table = newTable()
+		r.table, r.expiries = newTable(), new(expiries)
 	}
 	last, err := r.rows.LastLSN()
 	if err != nil {
@@ -189,6 +190,7 @@ func (r *release) restoreTable(reader *storage.SnapshotReader, record snapshotRe
 			if _, twice := r.table.bind(id, slot); twice {
 				return fmt.Errorf("%w: item %q stands twice", errItemsSection, clip(id))
 			}
+			r.expiries.add(slot, attribute.Expiry(attributes))
 		}
 	}
 	if slot != record.Slots || r.table.len() != record.Items || index.Len() != record.Items {
@@ -229,7 +231,7 @@ func (r *release) replay(ctx context.Context, from LSN) error {
 	last := from
 	var chunk []mutation
 	flush := func() error {
-		_, err := r.apply(chunk)
+		err := r.apply(chunk)
 		chunk = chunk[:0]
 		r.table.entries.compact(1)
 		return err
@@ -294,7 +296,7 @@ func (r *release) putOf(row storage.ItemRow) (mutation, error) {
 func (r *release) rebuild(ctx context.Context) error {
 	var chunk []mutation
 	flush := func() error {
-		_, err := r.apply(chunk)
+		err := r.apply(chunk)
 		chunk = chunk[:0]
 		return errors.Join(err, ctx.Err())
 	}

@@ -24,6 +24,8 @@ type release struct {
 	index   *hnsw.Index
 	table   *table
 	filters *filter.Index
+	// expiries is derived from the table.
+	expiries *expiries
 
 	// Invariant: visible <= committed <= appended. appended is raised before a batch is committed, so a
 	// row read from the store has an LSN <= appended; committed after its fsync; visible once applied.
@@ -75,6 +77,7 @@ func newRelease(e *Engine, collection uint32, record *collectionRecord, id uint3
 		rows:      e.store.Collection(collection, id),
 		table:     newTable(),
 		filters:   filter.New(record.Config.filterSchema(), false),
+		expiries:  new(expiries),
 		visibleCh: make(chan struct{}),
 		groups:    make(chan *writeGroup, 1),
 		inside:    make(chan func()),

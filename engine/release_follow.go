@@ -99,7 +99,7 @@ func (r *release) followed(src *release, record storage.LogRecord) (mutation, er
 		default:
 			m.row, m.dtype, m.count, m.attributes = row.Vectors, row.DType, int(row.Count), row.Attributes
 		}
-	default:
+	default: // also what expired: here it expires by itself, unless an import gave it more time
 		m.kind = storage.LogSkip
 	}
 	return m, nil

@@ -104,7 +104,7 @@ func (m *model) importRows(t *rapid.T) {
 	batch := ImportRows{Sequence: uint64(len(n.batches) + 1)}
 	rejects := 0
 	for range rapid.IntRange(0, 8).Draw(t, "rows") {
-		it := Item{ID: drawID(t), Vector: drawVector(t), Attributes: genAttributes().Draw(t, "attributes"), Revision: n.base}
+		it := Item{ID: drawID(t), Vector: drawVector(t), Attributes: genAttributes().Draw(t, "attributes"), ExpireTime: m.drawExpiry(t), Revision: n.base}
 		if rapid.IntRange(0, 9).Draw(t, "bad") == 0 {
 			it.Vector[1] = float32(math.NaN())
 			rejects++
@@ -233,6 +233,7 @@ func (m *model) switchTo(t *rapid.T, id uint32) {
 	m.truth.items, m.profiles = m.whole[id].items, m.whole[id].profiles
 	delete(m.whole, id)
 	m.published = id
+	m.expire()
 	infos, err := m.c.Releases(context.Background())
 	if err != nil {
 		t.Fatal(err)

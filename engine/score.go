@@ -58,7 +58,7 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 		missing[id] = true
 	}
 	for _, id := range req.ItemIDs {
-		slot, ok := r.table.slotOf(id)
+		slot, ok := r.find(id)
 		if ok {
 			ps, slots = append(ps, pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}), append(slots, slot)
 		} else if !missing[id] {

@@ -47,7 +47,9 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 		} else {
 			result, err = r.searchRanked(ctx, s, aim, req, allowed, revision)
 		}
-		result.Info.Filtered, result.Info.Matching = allowed.set != nil, allowed.matching
+		if result.Info.Filtered = allowed.asked; allowed.asked {
+			result.Info.Matching = allowed.matching
+		}
 		if err != nil {
 			return SearchResult{}, err
 		}

@@ -43,7 +43,7 @@ func (r *release) resolve(ctx context.Context, s *hnsw.Searcher, req *SearchRequ
 	q := &req.Query
 	switch {
 	case q.ItemID != "":
-		slot, ok := r.table.slotOf(q.ItemID)
+		slot, ok := r.find(q.ItemID)
 		if !ok {
 			return aim{}, &NotFoundError{Kind: "item", Name: clip(q.ItemID)}
 		}
@@ -104,7 +104,7 @@ func (a *aim) example(r *release, s *hnsw.Searcher, x *Example) []float32 {
 		return x.Vector
 	}
 	a.seeds = append(a.seeds, x.ItemID)
-	slot, ok := r.table.slotOf(x.ItemID)
+	slot, ok := r.find(x.ItemID)
 	if !ok {
 		if !slices.Contains(a.unresolved, x.ItemID) {
 			a.unresolved = append(a.unresolved, x.ItemID)

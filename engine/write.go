@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/segue-ann/segue/storage"
 )
@@ -23,7 +22,17 @@ type mutation struct {
 	attributes []byte
 	// keepsVector says that the item has this vector already: the put takes no slot.
 	keepsVector bool
-	lsn         LSN
+	// guard, unless it is nil, is the revision that what it changes must have; 0 where there must be nothing.
+	guard *LSN
+	lsn   LSN
+}
+
+// removes says that the mutation leaves nothing of its id; ofProfile that the id is a user's.
+func (m *mutation) removes() bool {
+	return m.kind != storage.LogPutItem && m.kind != storage.LogPutProfile
+}
+func (m *mutation) ofProfile() bool {
+	return m.kind == storage.LogPutProfile || m.kind == storage.LogDeleteProfile || m.kind == storage.LogExpireProfile
 }
 
 // write is one caller's mutations, committed and applied together.
@@ -31,12 +40,10 @@ type write struct {
 	mutations []mutation
 	model     EmbeddingModel
 	updates   []AttributesUpdate // what the writer makes mutations of; nil for other writes
-	missing   []string           // ids that a delete or an update did not find, in order; set by apply or resolveWrite
+	missing   []string           // ids that a delete or an update did not find, in order; set by the writer
+	rev       LSN                // when it is visible, all of the write is; set by the writer
 	done      chan error
 }
-
-// lastLSN is the LSN of the write's last mutation: when it is visible, all of them are.
-func (w *write) lastLSN() LSN { return w.mutations[len(w.mutations)-1].lsn }
 
 // writeGroup is the unit of commit and of application.
 type writeGroup struct {
@@ -67,6 +74,9 @@ type WriteOptions struct {
 	// Model, where it is declared, must be that of the published release at the moment of the write, or the write fails
 	// with *ModelMismatchError as a whole.
 	Model EmbeddingModel
+	// IfRevision, of deletes, is the revision that what is deleted must have, or the write fails with *RevisionMismatchError
+	// as a whole. What does not exist is missing, whatever its revision was.
+	IfRevision *LSN
 }
 
 // UpsertWith is Upsert under conditions.
@@ -76,7 +86,7 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 	if err := p.err(); err != nil {
 		return 0, err
 	}
-	muts := make([]mutation, len(items))
+	muts, now := make([]mutation, len(items)), c.engine.micros()
 	for i := range items {
 		if p.full() {
 			break
@@ -85,6 +95,7 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 		field := fmt.Sprintf("items[%d]", i)
 		attributes := it.Attributes.Sorted()
 		p.id(field+".id", it.ID, c.engine.opts.Limits)
+		p.expiry(field+".expire_time", it.ExpireTime, now)
 		p.vector(field+".vector", it.Vector, c.cfg)
 		p.attributes(field+".attributes", attributes, c.schema, c.engine.opts.Limits)
 		if len(p.list) > 0 {
@@ -95,7 +106,8 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 			id:         it.ID,
 			vector:     it.Vector,
 			row:        encodeVector(it.Vector),
-			attributes: appendAttributes(nil, attributes),
+			attributes: encodeAttributes(attributes, it.ExpireTime),
+			guard:      it.IfRevision,
 		}
 	}
 	if err := p.err(); err != nil {
@@ -105,23 +117,28 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
-	return w.lastLSN(), nil
+	return w.rev, nil
 }
 
 // Delete removes items. Ids that do not exist are returned in missing and are no error. When it returns nil
 // the deletes are durable and no later search returns the items.
 func (c *Collection) Delete(ctx context.Context, ids []string) (missing []string, rev LSN, err error) {
+	return c.DeleteWith(ctx, ids, WriteOptions{})
+}
+
+// DeleteWith is Delete under conditions.
+func (c *Collection) DeleteWith(ctx context.Context, ids []string, o WriteOptions) (missing []string, rev LSN, err error) {
 	if err := c.validateIDs(ids); err != nil {
 		return nil, 0, err
 	}
 	w := &write{mutations: make([]mutation, len(ids))}
 	for i, id := range ids {
-		w.mutations[i] = mutation{kind: storage.LogDeleteItem, id: id}
+		w.mutations[i] = mutation{kind: storage.LogDeleteItem, id: id, guard: o.IfRevision}
 	}
 	if err := c.submit(ctx, w); err != nil {
 		return nil, 0, err
 	}
-	return w.missing, w.lastLSN(), nil
+	return w.missing, w.rev, nil
 }
 
 // UpsertProfiles writes profiles with the guarantees of Upsert.
@@ -136,7 +153,7 @@ func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile,
 	if err := p.err(); err != nil {
 		return 0, err
 	}
-	w := &write{mutations: make([]mutation, len(profiles)), model: o.Model}
+	w, now := &write{mutations: make([]mutation, len(profiles)), model: o.Model}, c.engine.micros()
 	for i := range profiles {
 		if p.full() {
 			break
@@ -144,8 +161,10 @@ func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile,
 		field := fmt.Sprintf("profiles[%d]", i)
 		p.id(field+".user_id", profiles[i].UserID, c.engine.opts.Limits)
 		p.interests(field+".interests", profiles[i].Interests, c.cfg, c.engine.opts.Limits)
+		p.expiry(field+".expire_time", profiles[i].ExpireTime, now)
 		if len(p.list) == 0 {
-			m := mutation{kind: storage.LogPutProfile, id: profiles[i].UserID, count: len(profiles[i].Interests)}
+			m := mutation{kind: storage.LogPutProfile, id: profiles[i].UserID, count: len(profiles[i].Interests), guard: profiles[i].IfRevision}
+			m.attributes = encodeAttributes(nil, profiles[i].ExpireTime)
 			m.dtype, m.row = encodeInterests(profiles[i].Interests)
 			w.mutations[i] = m
 		}
@@ -156,19 +175,29 @@ func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile,
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
-	return w.lastLSN(), nil
+	return w.rev, nil
 }
 
 // DeleteProfile removes a user's profile, or returns *NotFoundError.
 func (c *Collection) DeleteProfile(ctx context.Context, user string) (LSN, error) {
-	if _, err := c.Profile(ctx, user); err != nil {
+	return c.DeleteProfileWith(ctx, user, WriteOptions{})
+}
+
+// DeleteProfileWith is DeleteProfile under conditions.
+func (c *Collection) DeleteProfileWith(ctx context.Context, user string, o WriteOptions) (LSN, error) {
+	var p problems
+	p.id("user_id", user, c.engine.opts.Limits)
+	if err := p.err(); err != nil {
 		return 0, err
 	}
-	w := &write{mutations: []mutation{{kind: storage.LogDeleteProfile, id: user}}}
+	w := &write{mutations: []mutation{{kind: storage.LogDeleteProfile, id: user, guard: o.IfRevision}}}
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
-	return w.lastLSN(), nil
+	if len(w.missing) > 0 {
+		return 0, &NotFoundError{Kind: "user", Name: clip(user)}
+	}
+	return w.rev, nil
 }
 
 // submit hands a write to the writer and waits until it is durable and visible.
@@ -234,8 +263,7 @@ func (c *Collection) writeLoop() {
 			}
 		}
 		r := c.published.Load()
-		g.dropMismatched(r.model)
-		if r.resolveUpdates(g); len(g.writes) == 0 {
+		if r.resolveGroup(g); len(g.writes) == 0 {
 			continue
 		}
 		if err := r.commit(g); err != nil {
@@ -246,17 +274,6 @@ func (c *Collection) writeLoop() {
 		}
 		r.groups <- g
 	}
-}
-
-// dropMismatched fails the writes that declare another model than the release's.
-func (g *writeGroup) dropMismatched(model EmbeddingModel) {
-	g.writes = slices.DeleteFunc(g.writes, func(w *write) bool {
-		err := model.fits(w.model)
-		if err != nil {
-			w.done <- err
-		}
-		return err != nil
-	})
 }
 
 func (w *write) len() int { return len(w.mutations) + len(w.updates) }
@@ -271,7 +288,7 @@ func (w *write) size() int {
 	return n
 }
 
-// commit numbers the group and makes it durable. On error nothing is written and no LSN is used up.
+// commit makes a group durable whose mutations have the next LSNs. On error nothing is written and no LSN is used up.
 func (r *release) commit(g *writeGroup) error {
 	if err := r.failure(); err != nil {
 		return err
@@ -286,8 +303,7 @@ func (r *release) commit(g *writeGroup) error {
 	for _, w := range g.writes {
 		for i := range w.mutations {
 			m := &w.mutations[i]
-			lsn++
-			m.lsn = lsn
+			lsn = m.lsn
 			if err := r.put(b, m); err != nil {
 				return err
 			}
@@ -346,6 +362,10 @@ func (r *release) put(b *storage.Batch, m *mutation) error {
 		})
 	case storage.LogDeleteProfile:
 		return b.DeleteProfile(m.id, uint64(m.lsn))
+	case storage.LogExpireItem:
+		return b.ExpireItem(m.id, uint64(m.lsn))
+	case storage.LogExpireProfile:
+		return b.ExpireProfile(m.id, uint64(m.lsn))
 	case storage.LogSkip:
 		return b.Skip(m.id, uint64(m.lsn))
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/x448/float16"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -101,7 +102,34 @@ func (d *decoder) item(field string, m *seguev1.Item) engine.Item {
 		ID:         m.GetId(),
 		Vector:     d.vector(field+".vector", m.GetVector()),
 		Attributes: d.attributes(field+".attributes", m.GetAttributes()),
+		ExpireTime: d.expireTime(field+".expire_time", m.GetExpireTime()),
+		IfRevision: d.ifRevision(field+".if_revision", m.IfRevision, 0),
 	}
+}
+
+// expireTime decodes a time of expiry; absent is the zero time.
+func (d *decoder) expireTime(field string, m *timestamppb.Timestamp) time.Time {
+	if m == nil {
+		return time.Time{}
+	}
+	if err := m.CheckValid(); err != nil {
+		d.add(engine.ReasonOutOfRange, field, "must lie in the years 1 to 9999, with 0 to 999,999,999 nanoseconds")
+		return time.Time{}
+	}
+	return m.AsTime()
+}
+
+// ifRevision decodes the revision that a write asks for, which is at least least.
+func (d *decoder) ifRevision(field string, revision *int64, least int64) *engine.LSN {
+	if revision == nil {
+		return nil
+	}
+	if *revision < least {
+		d.add(engine.ReasonOutOfRange, field, "must be at least %d, is %d", least, *revision)
+		return nil
+	}
+	lsn := engine.LSN(*revision)
+	return &lsn
 }
 
 // items decodes a batch; more than the limit are refused unseen.
@@ -194,7 +222,11 @@ func (d *decoder) profile(field string, m *seguev1.Profile) engine.Profile {
 		d.add(engine.ReasonRequired, field, "must be set")
 		return engine.Profile{}
 	}
-	p := engine.Profile{UserID: m.GetUserId()}
+	p := engine.Profile{
+		UserID:     m.GetUserId(),
+		ExpireTime: d.expireTime(field+".expire_time", m.GetExpireTime()),
+		IfRevision: d.ifRevision(field+".if_revision", m.IfRevision, 0),
+	}
 	p.Interests = d.interests(field+".interests", m.GetInterests())
 	return p
 }
@@ -351,11 +383,19 @@ func encodeValue(v engine.Value) *seguev1.AttributeValue {
 }
 
 func encodeItem(it engine.Item, withVector bool) *seguev1.Item {
-	m := &seguev1.Item{Id: it.ID, Attributes: encodeAttributes(it.Attributes), Revision: int64(it.Revision)}
+	m := &seguev1.Item{Id: it.ID, Attributes: encodeAttributes(it.Attributes), ExpireTime: encodeExpireTime(it.ExpireTime), Revision: int64(it.Revision)}
 	if withVector {
 		m.Vector = encodeVector(it.Vector)
 	}
 	return m
+}
+
+// encodeExpireTime leaves out the zero time.
+func encodeExpireTime(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }
 
 func encodeItems(items []engine.Item, withVectors bool) []*seguev1.Item {
@@ -368,9 +408,10 @@ func encodeItems(items []engine.Item, withVectors bool) []*seguev1.Item {
 
 func encodeProfile(p engine.Profile) *seguev1.Profile {
 	return &seguev1.Profile{
-		UserId:    p.UserID,
-		Interests: encodeInterests(p.Interests),
-		Revision:  int64(p.Revision),
+		UserId:     p.UserID,
+		Interests:  encodeInterests(p.Interests),
+		ExpireTime: encodeExpireTime(p.ExpireTime),
+		Revision:   int64(p.Revision),
 	}
 }
 

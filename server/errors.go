@@ -37,6 +37,7 @@ const (
 	reasonWrongState         = "WRONG_STATE"
 	reasonOutOfSequence      = "OUT_OF_SEQUENCE"
 	reasonConditionNotMet    = "CONDITION_NOT_MET"
+	reasonRevisionMismatch   = "REVISION_MISMATCH"
 	reasonCollectionExists   = "COLLECTION_ALREADY_EXISTS"
 	reasonCollectionFull     = "COLLECTION_FULL"
 	reasonTooManyCollections = "TOO_MANY_COLLECTIONS"
@@ -137,6 +138,7 @@ func toStatus(err error) *status.Status {
 		exists   *engine.AlreadyExistsError
 		limit    *engine.LimitError
 		busy     *engine.BusyError
+		revision *engine.RevisionMismatchError
 		tooLarge *responseTooLargeError
 		lowSpace *engine.LowSpaceError
 		nobody   *auth.UnauthenticatedError
@@ -165,6 +167,13 @@ func toStatus(err error) *status.Status {
 			map[string]string{"available_bytes": strconv.FormatUint(lowSpace.AvailBytes, 10), "low_water_bytes": strconv.FormatUint(lowSpace.LowWaterBytes, 10)})
 	case errors.As(err, &busy):
 		return build(codes.Aborted, busy.Error(), reasonAlreadyRunning, map[string]string{"operation": busy.Operation})
+	case errors.As(err, &revision):
+		key := "item_id"
+		if revision.Kind == "user" {
+			key = "user_id"
+		}
+		return build(codes.Aborted, revision.Error(), reasonRevisionMismatch, map[string]string{key: clip(revision.Name),
+			"if_revision": strconv.FormatUint(uint64(revision.Want), 10), "current_revision": strconv.FormatUint(uint64(revision.Current), 10)})
 	case errors.As(err, &nobody):
 		return build(codes.Unauthenticated, nobody.Error(), reasonUnauthenticated, nil)
 	case errors.As(err, &denied):

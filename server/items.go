@@ -75,7 +75,7 @@ func (s *itemService) UpdateItemAttributes(ctx context.Context, req *seguev1.Upd
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.UpdateAttributes(ctx, []engine.AttributesUpdate{update})
+	missing, rev, err := c.UpdateAttributesWith(ctx, []engine.AttributesUpdate{update}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, renamed(err, updatePath)
 	}
@@ -95,7 +95,7 @@ func (s *itemService) BatchUpdateItemAttributes(ctx context.Context, req *seguev
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.UpdateAttributes(ctx, updates)
+	missing, rev, err := c.UpdateAttributesWith(ctx, updates, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, renamed(err, updateBatchPath)
 	}
@@ -174,7 +174,12 @@ func (s *itemService) DeleteItem(ctx context.Context, req *seguev1.DeleteItemReq
 	if err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.Delete(ctx, []string{req.GetItemId()})
+	d := s.decoder(c)
+	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1)}
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	missing, rev, err := c.DeleteWith(ctx, []string{req.GetItemId()}, o)
 	if err != nil {
 		return nil, renamed(err, itemPath)
 	}

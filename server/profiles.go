@@ -24,7 +24,7 @@ func (s *profileService) UpsertProfile(ctx context.Context, req *seguev1.UpsertP
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertProfiles(ctx, []engine.Profile{profile})
+	rev, err := c.UpsertProfilesWith(ctx, []engine.Profile{profile}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, renamed(err, profilePath)
 	}
@@ -41,7 +41,7 @@ func (s *profileService) BatchUpsertProfiles(ctx context.Context, req *seguev1.B
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertProfiles(ctx, profiles)
+	rev, err := c.UpsertProfilesWith(ctx, profiles, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,12 @@ func (s *profileService) DeleteProfile(ctx context.Context, req *seguev1.DeleteP
 	if err != nil {
 		return nil, err
 	}
-	rev, err := c.DeleteProfile(ctx, req.GetUserId())
+	d := s.decoder(c)
+	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1)}
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	rev, err := c.DeleteProfileWith(ctx, req.GetUserId(), o)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,9 @@ import (
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
+// expireTimePath is the path of the expiry in a mask.
+const expireTimePath = "expire_time"
+
 // attributesUpdates decodes a batch; more than the limit are refused unseen.
 func (d *decoder) attributesUpdates(field string, ms []*seguev1.AttributesUpdate) []engine.AttributesUpdate {
 	if !d.batch(field, len(ms)) {
@@ -31,13 +34,21 @@ func (d *decoder) attributesUpdate(field string, m *seguev1.AttributesUpdate) en
 		d.add(engine.ReasonRequired, field, "must be set")
 		return engine.AttributesUpdate{}
 	}
-	u := engine.AttributesUpdate{ID: m.GetItemId(), Set: d.attributes(field+".attributes", m.GetAttributes())}
+	u := engine.AttributesUpdate{
+		ID:         m.GetItemId(),
+		Set:        d.attributes(field+".attributes", m.GetAttributes()),
+		IfRevision: d.ifRevision(field+".if_revision", m.IfRevision, 1),
+	}
 	paths := m.GetUpdateMask().GetPaths()
+	if m.GetExpireTime() != nil || slices.Contains(paths, expireTimePath) {
+		at := d.expireTime(field+".expire_time", m.GetExpireTime())
+		u.ExpireTime = &at
+	}
 	if len(paths) == 0 {
 		return u
 	}
 	field += ".update_mask"
-	if most := d.limits.MaxAttributes + 1; len(paths) > most {
+	if most := d.limits.MaxAttributes + 2; len(paths) > most {
 		d.add(engine.ReasonOutOfRange, field, "must have at most %d paths, has %d", most, len(paths))
 		return u
 	}
@@ -46,13 +57,17 @@ func (d *decoder) attributesUpdate(field string, m *seguev1.AttributesUpdate) en
 		switch {
 		case path == "*", path == attributesPath:
 			u.ReplaceAll = true
+		case path == expireTimePath:
 		case !isAttribute || name == "":
-			d.add(reasonUnknownPath, fmt.Sprintf("%s.paths[%d]", field, i), "must be *, attributes or attributes.NAME, is %q", clip(path))
+			d.add(reasonUnknownPath, fmt.Sprintf("%s.paths[%d]", field, i), "must be *, attributes, attributes.NAME or expire_time, is %q", clip(path))
 		default:
 			if _, set := m.GetAttributes()[name]; !set {
 				u.Remove = append(u.Remove, name)
 			}
 		}
+	}
+	if m.GetExpireTime() != nil && !slices.Contains(paths, expireTimePath) && !slices.Contains(paths, "*") {
+		d.add(reasonUnknownPath, field, "must name expire_time, which has a value")
 	}
 	if u.ReplaceAll {
 		return u

@@ -61,6 +61,16 @@ func (b *Batch) DeleteProfile(user string, lsn uint64) error {
 	return b.delete(kindProfile, LogDeleteProfile, "user id", user, lsn)
 }
 
+// ExpireItem is DeleteItem of an item that expired.
+func (b *Batch) ExpireItem(id string, lsn uint64) error {
+	return b.delete(kindItem, LogExpireItem, "id", id, lsn)
+}
+
+// ExpireProfile is DeleteProfile of a profile that expired.
+func (b *Batch) ExpireProfile(user string, lsn uint64) error {
+	return b.delete(kindProfile, LogExpireProfile, "user id", user, lsn)
+}
+
 // Skip adds a log record that changes nothing. id says what it is about.
 func (b *Batch) Skip(id string, lsn uint64) error {
 	if err := b.admit(checkRow("id", id, lsn, 0, 0), lsn); err != nil {

@@ -68,11 +68,11 @@ func (c *checker) readLog(id releaseID) *releaseCheck {
 			r.bad = true
 			return
 		}
-		op := logOp{lsn: rec.LSN, deleted: rec.Kind == LogDeleteItem || rec.Kind == LogDeleteProfile}
+		op := logOp{lsn: rec.LSN, deleted: rec.Kind != LogPutItem && rec.Kind != LogPutProfile}
 		switch rec.Kind {
-		case LogPutItem, LogDeleteItem:
+		case LogPutItem, LogDeleteItem, LogExpireItem:
 			r.items[rec.ID] = op
-		case LogPutProfile, LogDeleteProfile:
+		case LogPutProfile, LogDeleteProfile, LogExpireProfile:
 			r.profiles[rec.ID] = op
 		case LogSkip:
 		}

@@ -223,6 +223,12 @@ func workload(size int) []step {
 		{"import more", load(2, 3, 9, 2, 1)},
 		{"items over the import", commit(1, 2, 5, put, 2)},
 		{"skipped", commit(1, 2, 7, func(b *Batch, lsn uint64) error { return b.Skip("job", lsn) }, 1)},
+		{"expired", commit(1, 2, 8, func(b *Batch, lsn uint64) error {
+			if lsn == 8 {
+				return b.ExpireItem("track-5", lsn)
+			}
+			return b.ExpireProfile("user-1", lsn)
+		}, 2)},
 		{"import into release 3", load(3, 0, 2, 0, 0)},
 		{"drop release 3", func(s *Store) error { return s.DropRelease(1, 3) }},
 		{"last items", commit(1, 0, 19, put, 2)},

@@ -121,6 +121,22 @@ func (s *Store) changeExclusions(set string, n int, fill func(*pebble.Batch) err
 	return s.apply(b)
 }
 
+// Exclusion returns when an entry of a set expires, 0 for never. ErrNotFound.
+func (s *Store) Exclusion(collection uint32, set, item string) (expires int64, err error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	key := append(exclusionSetKey(collection, set), item...)
+	value, done, err := s.get(key)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	r, err := decodeExclusion(key, value)
+	return r.ExpireTime, err
+}
+
 // Exclusions yields the entries of a set with item ids above after, in byte order, at most limit of them (all where limit is 0 or
 // less). An error is yielded once, last. The iteration sees the store as of its first step.
 func (s *Store) Exclusions(collection uint32, set, after string, limit int) iter.Seq2[ExclusionRow, error] {
@@ -148,6 +164,46 @@ func (s *Store) Exclusions(collection uint32, set, after string, limit int) iter
 		})
 		if err != nil && !stopped {
 			yield(ExclusionRow{}, err)
+		}
+	}
+}
+
+// ExclusionEntry is an entry of any set of a collection.
+type ExclusionEntry struct {
+	Set string
+	ExclusionRow
+}
+
+// AllExclusions yields the entries of all sets of a collection behind the one given, or from the first where that is the zero
+// entry, in the order of their keys, at most limit of them. An error is yielded once, last.
+func (s *Store) AllExclusions(collection uint32, after ExclusionEntry, limit int) iter.Seq2[ExclusionEntry, error] {
+	return func(yield func(ExclusionEntry, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(ExclusionEntry{}, err)
+			return
+		}
+		defer s.leave()
+		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kindExclusion}, collection))
+		if after.Set != "" {
+			start = append(append(exclusionSetKey(collection, after.Set), after.ItemID...), 0)
+		}
+		stopped := false
+		err := s.scan(start, end, func(key, value []byte) (bool, error) {
+			k, ok := parseKey(key)
+			if !ok {
+				return false, rowCorruption(key, "malformed key")
+			}
+			r, err := decodeExclusion(key, value)
+			if err != nil {
+				return false, err
+			}
+			r.ItemID = string(k.id)
+			limit--
+			stopped = !yield(ExclusionEntry{Set: string(k.set), ExclusionRow: r}, nil)
+			return !stopped && limit != 0, nil
+		})
+		if err != nil && !stopped {
+			yield(ExclusionEntry{}, err)
 		}
 	}
 }

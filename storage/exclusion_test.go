@@ -73,8 +73,39 @@ func TestExclusionsModel(t *testing.T) {
 					order = append(order, r.ItemID)
 				}
 			}
+			for _, item := range items {
+				expires, err := s.Exclusion(id.collection, id.set, item)
+				if at, ok := want[item]; ok && (err != nil || expires != at) || !ok && !errors.Is(err, ErrNotFound) {
+					t.Fatalf("%v, %q: %d, %v, want %d, %v", id, item, expires, err, at, ok)
+				}
+			}
 			if !maps.Equal(got, want) || !slices.IsSorted(order) || len(order) != len(want) {
 				t.Fatalf("%v holds %v in order %q, want %v", id, got, order, want)
+			}
+		}
+		for collection := range uint32(3) {
+			limit, after, entries := rapid.IntRange(1, 3).Draw(t, "page"), ExclusionEntry{}, 0
+			for more := true; more; {
+				more = false
+				for e, err := range s.AllExclusions(collection, after, limit) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if expires, ok := model[setID{collection, e.Set}][e.ItemID]; !ok || expires != e.ExpireTime {
+						t.Fatalf("collection %d has %+v, want %d, %v", collection, e, expires, ok)
+					}
+					after, more = e, true
+					entries++
+				}
+			}
+			want := 0
+			for id, set := range model {
+				if id.collection == collection {
+					want += len(set)
+				}
+			}
+			if entries != want {
+				t.Fatalf("collection %d has %d entries, want %d", collection, entries, want)
 			}
 		}
 	})

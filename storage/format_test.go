@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -121,7 +122,7 @@ func TestStoreFormatDecidesWhoOpens(t *testing.T) {
 		{encodeFormatRow(FormatVersion, FormatVersion), ""},
 		{encodeFormatRow(7, 1), ""},
 		{append(encodeFormatRow(7, 1), "appended"...), "checksum"}, // not resealed below
-		{encodeFormatRow(7, 3), "unsupported format version 7, this program reads up to 2"},
+		{encodeFormatRow(7, FormatVersion+1), fmt.Sprintf("unsupported format version 7, this program reads up to %d", FormatVersion)},
 		{encodeFormatRow(2, 3), "impossible versions"},
 		{encodeFormatRow(0, 0), "impossible versions"},
 		{[]byte("short"), "checksum"},

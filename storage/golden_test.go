@@ -100,9 +100,9 @@ func (quiet) Fatalf(f string, a ...interface{}) { panic(fmt.Sprintf(f, a...)) }
 func TestGoldenStore(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem(), Options{})
 	dumps := runWorkload(t, s, workload(24))
-	golden(t, "store-v2.rows", rowsText(t, s))
-	golden(t, "store-v2.dump", dumps[len(dumps)-1])
-	for _, format := range []string{"v1", "v2"} {
+	golden(t, "store-v3.rows", rowsText(t, s))
+	golden(t, "store-v3.dump", dumps[len(dumps)-1])
+	for _, format := range []string{"v1", "v2", "v3"} {
 		want, err := os.ReadFile(filepath.Join("testdata", "store-"+format+".dump"))
 		if err != nil {
 			t.Fatal(err)

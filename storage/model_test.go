@@ -65,7 +65,7 @@ func (m *storeMachine) Write(t *rapid.T) {
 	defer b.Close()
 	for range rapid.IntRange(0, 6).Draw(t, "mutations") {
 		id, lsn := genID.Draw(t, "id"), uint64(len(r.log)+1)
-		kind := LogKind(rapid.IntRange(1, 4).Draw(t, "kind"))
+		kind := rapid.SampledFrom([]LogKind{LogPutItem, LogDeleteItem, LogPutProfile, LogDeleteProfile, LogExpireItem, LogExpireProfile}).Draw(t, "kind")
 		var err error
 		switch kind {
 		case LogPutItem:
@@ -83,6 +83,12 @@ func (m *storeMachine) Write(t *rapid.T) {
 			r.profiles[id] = row
 		case LogDeleteProfile:
 			err = b.DeleteProfile(id, lsn)
+			delete(r.profiles, id)
+		case LogExpireItem:
+			err = b.ExpireItem(id, lsn)
+			delete(r.items, id)
+		case LogExpireProfile:
+			err = b.ExpireProfile(id, lsn)
 			delete(r.profiles, id)
 		}
 		if err != nil {

@@ -17,9 +17,9 @@ type CollectionRow struct {
 
 const (
 	// FormatVersion is the version of the layout that this program writes.
-	FormatVersion = 2
+	FormatVersion = 3
 	// OldestReader is the oldest program version that may open a store written by this one.
-	OldestReader = 2
+	OldestReader = 3
 
 	catalogVersion     = 1
 	collectionsVersion = 1

@@ -13,6 +13,10 @@ const (
 	LogDeleteProfile
 	// LogSkip is a mutation that does not concern this release, or none at all: it keeps the LSNs dense.
 	LogSkip
+	// LogExpireItem and LogExpireProfile removed what had expired. They are kinds of their own because a release that follows
+	// the log has what is in its rows expire by itself: there it may have been given more time.
+	LogExpireItem
+	LogExpireProfile
 )
 
 func (k LogKind) String() string {
@@ -27,6 +31,10 @@ func (k LogKind) String() string {
 		return "delete profile"
 	case LogSkip:
 		return "skip"
+	case LogExpireItem:
+		return "expire item"
+	case LogExpireProfile:
+		return "expire profile"
 	}
 	return "unknown"
 }
@@ -60,7 +68,7 @@ func decodeLog(key, value []byte, lsn uint64) (r LogRecord, err error) {
 		return r, err
 	}
 	r.LSN, r.Kind = lsn, LogKind(value[5])
-	if r.Kind < LogPutItem || r.Kind > LogSkip {
+	if r.Kind < LogPutItem || r.Kind > LogExpireProfile {
 		return r, &FormatError{What: "log record", Where: formatKeyForPeople(key), Reason: "unknown kind"}
 	}
 	id := value[logHeaderLen:]

@@ -37,6 +37,7 @@ func fault(reason, field, format string, args ...any) *rowError {
 //
 // Only a schema can ask for a TIMESTAMP, which is RFC 3339 text or a date YYYY-MM-DD (midnight UTC), and for MARKETS, which
 // are a code of two letters or a list of them, where [] means available nowhere.
+// "expire_time", unless the schema declares it, is when the item expires, written like a TIMESTAMP.
 // Objects and lists of anything but strings have no attribute type and are faults.
 type rowConverter struct {
 	// schema is the collection's; empty where it takes any attribute.
@@ -69,6 +70,13 @@ func (c *rowConverter) item(r dataset.Record, vector []float32) (*seguev1.Item, 
 		if c.only != nil && !c.only[name] {
 			continue
 		}
+		if _, declared := c.schema[name]; name == expireField && !declared {
+			var err *rowError
+			if item.ExpireTime, err = expireTime(v); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		value, err := c.attribute(name, v)
 		if err != nil {
 			return nil, err
@@ -84,15 +92,36 @@ func (c *rowConverter) item(r dataset.Record, vector []float32) (*seguev1.Item, 
 	return item, nil
 }
 
-// profile converts a record whose interest vector is vector. Other fields are not kept: profiles have no
-// attributes.
+// expireField is the field of a line that says when the row expires.
+const expireField = "expire_time"
+
+// expireTime converts a field that says when a row expires; null is never.
+func expireTime(v any) (*timestamppb.Timestamp, *rowError) {
+	if v == nil {
+		return nil, nil
+	}
+	text, _ := v.(string)
+	at, err := parseTime(text)
+	if err != nil {
+		return nil, fault("INVALID_FORMAT", expireField, "must be RFC 3339 or YYYY-MM-DD, is %.40q", fmt.Sprint(v))
+	}
+	return timestamppb.New(at), nil
+}
+
+// profile converts a record whose interest vector is vector. Other fields but expire_time are not kept: profiles have
+// no attributes.
 func (c *rowConverter) profile(r dataset.Record, vector []float32) (*seguev1.Profile, *rowError) {
 	if vector == nil {
 		return nil, fault("FIELD_REQUIRED", "vector", "the line has no vector field and there is no file of profile vectors")
 	}
+	expires, err := expireTime(r.Fields[expireField])
+	if err != nil {
+		return nil, err
+	}
 	return &seguev1.Profile{
-		UserId:    r.ID,
-		Interests: []*seguev1.Interest{{Vector: client.Vector(vector)}},
+		UserId:     r.ID,
+		Interests:  []*seguev1.Interest{{Vector: client.Vector(vector)}},
+		ExpireTime: expires,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/segue-ann/segue/client"
@@ -201,4 +202,44 @@ func FuzzParseTime(f *testing.F) {
 			t.Errorf("%q is %v, which reads back as %v, %v", s, got, again, err)
 		}
 	})
+}
+
+// TestExpireTimeOfRows: a field expire_time is when the row expires, unless the schema declares an attribute of that name.
+func TestExpireTimeOfRows(t *testing.T) {
+	open := newRowConverter(nil, nil)
+	declared := newRowConverter([]*seguev1.AttributeSpec{{Name: "expire_time", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP}}, nil)
+	without := newRowConverter(nil, []string{"title"})
+	for _, tc := range []struct {
+		c         *rowConverter
+		json      string
+		want      string // RFC 3339, "" for never, "!" for a fault
+		attribute bool
+	}{
+		{open, `"2031-01-02"`, "2031-01-02T00:00:00Z", false},
+		{open, `"2031-01-02T03:04:05.5+01:00"`, "2031-01-02T02:04:05.5Z", false},
+		{open, `null`, "", false},
+		{open, `"soon"`, "!", false},
+		{open, `1900000000`, "!", false},
+		{declared, `"2031-01-02"`, "", true},
+		{without, `"2031-01-02"`, "", false},
+	} {
+		r := dataset.Record{ID: "a", Fields: map[string]any{"expire_time": value(t, tc.json)}}
+		it, fault := tc.c.item(r, []float32{1})
+		if (fault != nil) != (tc.want == "!") || fault != nil && fault.Field != "expire_time" {
+			t.Errorf("%s: %v", tc.json, fault)
+		}
+		if fault != nil {
+			continue
+		}
+		got := ""
+		if it.GetExpireTime() != nil {
+			got = it.GetExpireTime().AsTime().Format(time.RFC3339Nano)
+		}
+		if got != tc.want || (len(it.GetAttributes()) > 0) != tc.attribute {
+			t.Errorf("%s: %v", tc.json, it)
+		}
+		if p, fault := tc.c.profile(r, []float32{1}); fault != nil || tc.c == open && !proto.Equal(p.GetExpireTime(), it.GetExpireTime()) {
+			t.Errorf("profile of %s: %v, %v", tc.json, p, fault)
+		}
+	}
 }

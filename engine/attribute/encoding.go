@@ -17,17 +17,32 @@ import (
 // in ascending order of name. Values: KEYWORD count uvarint then length uvarint + bytes each; BOOL u8;
 // INT varint (zigzag); FLOAT 8 bytes little-endian; TIMESTAMP varint, microseconds since 1970 UTC;
 // MARKETS length uvarint + the bytes of a MarketSet. No attributes at all is the empty string.
-const format = 1
+//
+// Where what they are of expires, the time, in microseconds since 1970 UTC and above 0, comes first:
+//
+//	format u8 = 2 | expiry uvarint | count uvarint | ...
+const (
+	format         = 1
+	formatExpiring = 2
+)
 
 // ErrMalformed is wrapped by the errors of Decode.
 var ErrMalformed = errors.New("malformed attributes")
 
 // Append encodes s, which is sorted and valid.
-func Append(dst []byte, s Set) []byte {
-	if len(s) == 0 {
+func Append(dst []byte, s Set) []byte { return AppendExpiring(dst, s, 0) }
+
+// AppendExpiring is Append of the attributes of something that expires at a time in microseconds since 1970 UTC; 0 is never.
+func AppendExpiring(dst []byte, s Set, expiry int64) []byte {
+	switch {
+	case expiry > 0:
+		dst = append(dst, formatExpiring)
+		dst = binary.AppendUvarint(dst, uint64(expiry))
+	case len(s) == 0:
 		return dst
+	default:
+		dst = append(dst, format)
 	}
-	dst = append(dst, format)
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	for _, a := range s {
 		dst = appendString(dst, a.Name)
@@ -71,10 +86,13 @@ func Decode(src []byte, names []string) (Set, error) {
 	if len(src) == 0 {
 		return nil, nil
 	}
-	if src[0] != format {
+	if src[0] != format && src[0] != formatExpiring {
 		return nil, fmt.Errorf("%w: format %d", ErrMalformed, src[0])
 	}
 	d := decoder{src: src[1:]}
+	if src[0] == formatExpiring {
+		d.expiry()
+	}
 	n := d.count(minAttribute)
 	var out Set
 	if len(names) == 0 {
@@ -115,10 +133,13 @@ type Reader struct {
 
 // Read returns a reader of an encoded set.
 func Read(src []byte) Reader {
-	if len(src) == 0 || src[0] != format {
+	if len(src) == 0 || src[0] != format && src[0] != formatExpiring {
 		return Reader{}
 	}
 	r := Reader{d: decoder{src: src[1:]}}
+	if src[0] == formatExpiring {
+		r.d.expiry()
+	}
 	r.left = r.d.count(minAttribute)
 	return r
 }
@@ -136,6 +157,15 @@ func (r *Reader) Next() (name []byte, value Raw, ok bool) {
 		return nil, Raw{}, false
 	}
 	return name, value, true
+}
+
+// Expiry returns when what an encoded set is of expires, in microseconds since 1970 UTC; 0 is never. Cost: a few bytes.
+func Expiry(src []byte) int64 {
+	if len(src) == 0 || src[0] != formatExpiring {
+		return 0
+	}
+	d := decoder{src: src[1:]}
+	return d.expiry()
 }
 
 // All yields what a Reader reads.
@@ -229,6 +259,16 @@ func (d *decoder) uvarint() uint64 {
 	}
 	d.src = d.src[n:]
 	return v
+}
+
+// expiry reads a time above 0.
+func (d *decoder) expiry() int64 {
+	v := d.uvarint()
+	if v == 0 || v > math.MaxInt64 {
+		d.fail()
+		return 0
+	}
+	return int64(v)
 }
 
 // count reads a number of things of at least size bytes each, bounded by what is left.

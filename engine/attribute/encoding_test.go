@@ -155,3 +155,43 @@ func TestGolden(t *testing.T) {
 		t.Errorf("the stored form has changed: it needs a new format number\n got %x\nwant %x", got, want)
 	}
 }
+
+// TestExpiry: an expiry comes back, changes nothing that is read of the attributes, and costs nothing where there is none.
+func TestExpiry(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := genAttributes().Draw(t, "attributes")
+		at := rapid.Int64Range(1, math.MaxInt64).Draw(t, "expiry")
+		plain, enc := Append(nil, set), AppendExpiring(nil, set, at)
+		if got := Expiry(enc); got != at || Expiry(plain) != 0 {
+			t.Fatalf("expires at %d, want %d; without one at %d", got, at, Expiry(plain))
+		}
+		if string(AppendExpiring(nil, set, 0)) != string(plain) {
+			t.Fatal("never is not encoded as before")
+		}
+		got, err := Decode(enc, nil)
+		if err != nil || string(Append(nil, got)) != string(plain) {
+			t.Fatalf("%v, %v", got, err)
+		}
+		n := 0
+		for name, raw := range All(enc) {
+			if want := set[n]; want.Name != string(name) || !reflect.DeepEqual(raw.Value(), want.Value) {
+				t.Fatalf("attribute %d is %s", n, name)
+			}
+			n++
+		}
+		if n != len(set) {
+			t.Fatalf("%d of %d attributes", n, len(set))
+		}
+		for i := range enc { // a cut one is refused, or, cut before it began, is the empty set
+			if _, err := Decode(enc[:i], nil); err == nil && i > 0 {
+				t.Fatalf("cut at %d of %d is taken", i, len(enc))
+			}
+			Expiry(enc[:i])
+		}
+	})
+	for name, b := range map[string][]byte{"zero": {formatExpiring, 0, 0}, "beyond": append([]byte{formatExpiring}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0)} {
+		if _, err := Decode(b, nil); err == nil || Expiry(b) != 0 {
+			t.Errorf("%s: expires at %d, %v", name, Expiry(b), err)
+		}
+	}
+}

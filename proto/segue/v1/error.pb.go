@@ -108,6 +108,9 @@ const (
 	ErrorReason_ERROR_REASON_OUT_OF_SEQUENCE ErrorReason = 57
 	// FAILED_PRECONDITION: a release does not meet the conditions of its publication.
 	ErrorReason_ERROR_REASON_CONDITION_NOT_MET ErrorReason = 58
+	// ABORTED: what was to be written is not at the revision that if_revision asks for. The metadata has item_id or user_id,
+	// if_revision, and current_revision, 0 where it does not exist: read it again and decide anew.
+	ErrorReason_ERROR_REASON_REVISION_MISMATCH ErrorReason = 59
 	// DATA_LOSS: stored bytes do not match their checksum. Run `segue check` on the data directory.
 	ErrorReason_ERROR_REASON_DATA_CORRUPTED ErrorReason = 60
 	// INTERNAL: a fault of the server. The server's log has the details.
@@ -156,6 +159,7 @@ var (
 		56: "ERROR_REASON_WRONG_STATE",
 		57: "ERROR_REASON_OUT_OF_SEQUENCE",
 		58: "ERROR_REASON_CONDITION_NOT_MET",
+		59: "ERROR_REASON_REVISION_MISMATCH",
 		60: "ERROR_REASON_DATA_CORRUPTED",
 		61: "ERROR_REASON_INTERNAL",
 		70: "ERROR_REASON_UNAUTHENTICATED",
@@ -196,6 +200,7 @@ var (
 		"ERROR_REASON_WRONG_STATE":               56,
 		"ERROR_REASON_OUT_OF_SEQUENCE":           57,
 		"ERROR_REASON_CONDITION_NOT_MET":         58,
+		"ERROR_REASON_REVISION_MISMATCH":         59,
 		"ERROR_REASON_DATA_CORRUPTED":            60,
 		"ERROR_REASON_INTERNAL":                  61,
 		"ERROR_REASON_UNAUTHENTICATED":           70,
@@ -234,7 +239,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xa4\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xc8\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
@@ -271,7 +276,8 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"%ERROR_REASON_EMBEDDING_MODEL_MISMATCH\x107\x12\x1c\n" +
 	"\x18ERROR_REASON_WRONG_STATE\x108\x12 \n" +
 	"\x1cERROR_REASON_OUT_OF_SEQUENCE\x109\x12\"\n" +
-	"\x1eERROR_REASON_CONDITION_NOT_MET\x10:\x12\x1f\n" +
+	"\x1eERROR_REASON_CONDITION_NOT_MET\x10:\x12\"\n" +
+	"\x1eERROR_REASON_REVISION_MISMATCH\x10;\x12\x1f\n" +
 	"\x1bERROR_REASON_DATA_CORRUPTED\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10=\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10F\x12\"\n" +

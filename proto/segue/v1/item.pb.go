@@ -9,6 +9,7 @@ package seguev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -31,9 +32,17 @@ type Item struct {
 	Vector *Vector `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Attributes by name: at most 64, and 16 KiB in all. Where the collection has a schema, every name must be declared
 	// in it (else INVALID_ARGUMENT with reason UNKNOWN_ATTRIBUTE); an attribute of the schema may be absent.
-	Attributes map[string]*AttributeValue `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // Number 4 is kept for an expiry time.
+	Attributes map[string]*AttributeValue `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// When the item expires, to the microsecond; absent means never. In the future on write, else INVALID_ARGUMENT with reason
+	// OUT_OF_RANGE. From that moment on no read has the item, as if it had been deleted; a little later it is. An upsert sets it
+	// anew, and an attribute update keeps it unless its mask names it.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Revision of the write that made this value. Output only: ignored on write.
-	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Write the item only if its revision is this one, or, with 0, only if there is no item of this id; else nothing of the call is
+	// written, and the answer is ABORTED with REVISION_MISMATCH. Where an id comes twice in a call, the later one is compared with the
+	// revision that the earlier one gets. Input only: never set on read, and refused in imports.
+	IfRevision    *int64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -89,9 +98,23 @@ func (x *Item) GetAttributes() map[string]*AttributeValue {
 	return nil
 }
 
+func (x *Item) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 func (x *Item) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *Item) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
 	}
 	return 0
 }
@@ -100,17 +123,22 @@ var File_segue_v1_item_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_proto_rawDesc = "" +
 	"\n" +
-	"\x13segue/v1/item.proto\x12\bsegue.v1\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/vector.proto\"\xf5\x01\n" +
+	"\x13segue/v1/item.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/vector.proto\"\xe8\x02\n" +
 	"\x04Item\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
 	"\x06vector\x18\x02 \x01(\v2\x10.segue.v1.VectorR\x06vector\x12>\n" +
 	"\n" +
 	"attributes\x18\x03 \x03(\v2\x1e.segue.v1.Item.AttributesEntryR\n" +
-	"attributes\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x03R\brevision\x1aW\n" +
+	"attributes\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x1aW\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01B\x0e\n" +
+	"\f_if_revisionB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_item_proto_rawDescOnce sync.Once
@@ -126,20 +154,22 @@ func file_segue_v1_item_proto_rawDescGZIP() []byte {
 
 var file_segue_v1_item_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_segue_v1_item_proto_goTypes = []any{
-	(*Item)(nil),           // 0: segue.v1.Item
-	nil,                    // 1: segue.v1.Item.AttributesEntry
-	(*Vector)(nil),         // 2: segue.v1.Vector
-	(*AttributeValue)(nil), // 3: segue.v1.AttributeValue
+	(*Item)(nil),                  // 0: segue.v1.Item
+	nil,                           // 1: segue.v1.Item.AttributesEntry
+	(*Vector)(nil),                // 2: segue.v1.Vector
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*AttributeValue)(nil),        // 4: segue.v1.AttributeValue
 }
 var file_segue_v1_item_proto_depIdxs = []int32{
 	2, // 0: segue.v1.Item.vector:type_name -> segue.v1.Vector
 	1, // 1: segue.v1.Item.attributes:type_name -> segue.v1.Item.AttributesEntry
-	3, // 2: segue.v1.Item.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 2: segue.v1.Item.expire_time:type_name -> google.protobuf.Timestamp
+	4, // 3: segue.v1.Item.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_item_proto_init() }
@@ -149,6 +179,7 @@ func file_segue_v1_item_proto_init() {
 	}
 	file_segue_v1_attribute_proto_init()
 	file_segue_v1_vector_proto_init()
+	file_segue_v1_item_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -253,8 +254,14 @@ type AttributesUpdate struct {
 	Attributes map[string]*AttributeValue `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Which attributes to change: `attributes.title` for the one named `title`, `attributes` or `*` for all. An attribute
 	// that the mask names and `attributes` has no value for is removed; a value that the mask does not name is
-	// INVALID_ARGUMENT with reason UNKNOWN_PATH. Empty or absent: those that `attributes` has a value for.
-	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// INVALID_ARGUMENT with reason UNKNOWN_PATH. `expire_time` names that. Empty or absent: those that `attributes` has a value for,
+	// and expire_time where it is set. `*` leaves expire_time alone unless it is set or named too.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// When the item expires from now on; absent, and named in the mask, means never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Change the item only if its revision is this one, at least 1; else nothing of the call is written, and the answer is ABORTED with
+	// REVISION_MISMATCH. An item that does not exist is missing, whatever is asked for.
+	IfRevision    *int64 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,15 +317,32 @@ func (x *AttributesUpdate) GetUpdateMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+func (x *AttributesUpdate) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *AttributesUpdate) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
 // UpdateItemAttributesRequest changes attributes of one item.
 type UpdateItemAttributesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The change. Required.
-	Update        *AttributesUpdate `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Update *AttributesUpdate `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	// Of which model the item's vectors are meant to be, if the caller says so: where the published release is of another one, nothing
+	// is written and the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpdateItemAttributesRequest) Reset() {
@@ -361,6 +385,13 @@ func (x *UpdateItemAttributesRequest) GetCollection() string {
 func (x *UpdateItemAttributesRequest) GetUpdate() *AttributesUpdate {
 	if x != nil {
 		return x.Update
+	}
+	return nil
+}
+
+func (x *UpdateItemAttributesRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -417,9 +448,12 @@ type BatchUpdateItemAttributesRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The changes, 1 to 10,000.
-	Updates       []*AttributesUpdate `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Updates []*AttributesUpdate `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	// Of which model the item's vectors are meant to be, if the caller says so: where the published release is of another one, nothing
+	// is written and the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *BatchUpdateItemAttributesRequest) Reset() {
@@ -462,6 +496,13 @@ func (x *BatchUpdateItemAttributesRequest) GetCollection() string {
 func (x *BatchUpdateItemAttributesRequest) GetUpdates() []*AttributesUpdate {
 	if x != nil {
 		return x.Updates
+	}
+	return nil
+}
+
+func (x *BatchUpdateItemAttributesRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -888,7 +929,9 @@ type DeleteItemRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Id of the item. Required.
-	ItemId        string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"` // Number 3 is kept for a request id.
+	// Delete the item only if its revision is this one, at least 1; else ABORTED with REVISION_MISMATCH.
+	IfRevision    *int64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -935,6 +978,13 @@ func (x *DeleteItemRequest) GetItemId() string {
 		return x.ItemId
 	}
 	return ""
+}
+
+func (x *DeleteItemRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
 }
 
 // DeleteItemResponse acknowledges a durable, visible delete.
@@ -1097,7 +1147,7 @@ var File_segue_v1_item_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\x9a\x01\n" +
+	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\x9a\x01\n" +
 	"\x11UpsertItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1113,29 +1163,36 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"6\n" +
 	"\x18BatchUpsertItemsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\x8d\x02\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x80\x03\n" +
 	"\x10AttributesUpdate\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12J\n" +
 	"\n" +
 	"attributes\x18\x02 \x03(\v2*.segue.v1.AttributesUpdate.AttributesEntryR\n" +
 	"attributes\x12;\n" +
 	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
-	"updateMask\x1aW\n" +
+	"updateMask\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12$\n" +
+	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x1aW\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01\"q\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01B\x0e\n" +
+	"\f_if_revision\"\xb4\x01\n" +
 	"\x1bUpdateItemAttributesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x122\n" +
-	"\x06update\x18\x02 \x01(\v2\x1a.segue.v1.AttributesUpdateR\x06update\":\n" +
+	"\x06update\x18\x02 \x01(\v2\x1a.segue.v1.AttributesUpdateR\x06update\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\":\n" +
 	"\x1cUpdateItemAttributesResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"x\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xbb\x01\n" +
 	" BatchUpdateItemAttributesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x124\n" +
-	"\aupdates\x18\x02 \x03(\v2\x1a.segue.v1.AttributesUpdateR\aupdates\"`\n" +
+	"\aupdates\x18\x02 \x03(\v2\x1a.segue.v1.AttributesUpdateR\aupdates\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"`\n" +
 	"!BatchUpdateItemAttributesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
 	"\vmissing_ids\x18\x02 \x03(\tR\n" +
@@ -1168,12 +1225,15 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x0finclude_vectors\x18\x05 \x01(\bR\x0eincludeVectors\"a\n" +
 	"\x11ListItemsResponse\x12$\n" +
 	"\x05items\x18\x01 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x01\n" +
 	"\x11DeleteItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x17\n" +
-	"\aitem_id\x18\x02 \x01(\tR\x06itemId\"0\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\x12$\n" +
+	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"0\n" +
 	"\x12DeleteItemResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"T\n" +
 	"\x17BatchDeleteItemsRequest\x12\x1e\n" +
@@ -1244,7 +1304,8 @@ var file_segue_v1_item_service_proto_goTypes = []any{
 	(*Item)(nil),                              // 20: segue.v1.Item
 	(*EmbeddingModel)(nil),                    // 21: segue.v1.EmbeddingModel
 	(*fieldmaskpb.FieldMask)(nil),             // 22: google.protobuf.FieldMask
-	(*AttributeValue)(nil),                    // 23: segue.v1.AttributeValue
+	(*timestamppb.Timestamp)(nil),             // 23: google.protobuf.Timestamp
+	(*AttributeValue)(nil),                    // 24: segue.v1.AttributeValue
 }
 var file_segue_v1_item_service_proto_depIdxs = []int32{
 	20, // 0: segue.v1.UpsertItemRequest.item:type_name -> segue.v1.Item
@@ -1253,35 +1314,38 @@ var file_segue_v1_item_service_proto_depIdxs = []int32{
 	21, // 3: segue.v1.BatchUpsertItemsRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
 	19, // 4: segue.v1.AttributesUpdate.attributes:type_name -> segue.v1.AttributesUpdate.AttributesEntry
 	22, // 5: segue.v1.AttributesUpdate.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 6: segue.v1.UpdateItemAttributesRequest.update:type_name -> segue.v1.AttributesUpdate
-	4,  // 7: segue.v1.BatchUpdateItemAttributesRequest.updates:type_name -> segue.v1.AttributesUpdate
-	20, // 8: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
-	20, // 9: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
-	20, // 10: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
-	23, // 11: segue.v1.AttributesUpdate.AttributesEntry.value:type_name -> segue.v1.AttributeValue
-	0,  // 12: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
-	2,  // 13: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
-	5,  // 14: segue.v1.ItemService.UpdateItemAttributes:input_type -> segue.v1.UpdateItemAttributesRequest
-	7,  // 15: segue.v1.ItemService.BatchUpdateItemAttributes:input_type -> segue.v1.BatchUpdateItemAttributesRequest
-	9,  // 16: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
-	11, // 17: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
-	13, // 18: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
-	15, // 19: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
-	17, // 20: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
-	1,  // 21: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
-	3,  // 22: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
-	6,  // 23: segue.v1.ItemService.UpdateItemAttributes:output_type -> segue.v1.UpdateItemAttributesResponse
-	8,  // 24: segue.v1.ItemService.BatchUpdateItemAttributes:output_type -> segue.v1.BatchUpdateItemAttributesResponse
-	10, // 25: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
-	12, // 26: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
-	14, // 27: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
-	16, // 28: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
-	18, // 29: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
-	21, // [21:30] is the sub-list for method output_type
-	12, // [12:21] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	23, // 6: segue.v1.AttributesUpdate.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 7: segue.v1.UpdateItemAttributesRequest.update:type_name -> segue.v1.AttributesUpdate
+	21, // 8: segue.v1.UpdateItemAttributesRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	4,  // 9: segue.v1.BatchUpdateItemAttributesRequest.updates:type_name -> segue.v1.AttributesUpdate
+	21, // 10: segue.v1.BatchUpdateItemAttributesRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	20, // 11: segue.v1.GetItemResponse.item:type_name -> segue.v1.Item
+	20, // 12: segue.v1.BatchGetItemsResponse.items:type_name -> segue.v1.Item
+	20, // 13: segue.v1.ListItemsResponse.items:type_name -> segue.v1.Item
+	24, // 14: segue.v1.AttributesUpdate.AttributesEntry.value:type_name -> segue.v1.AttributeValue
+	0,  // 15: segue.v1.ItemService.UpsertItem:input_type -> segue.v1.UpsertItemRequest
+	2,  // 16: segue.v1.ItemService.BatchUpsertItems:input_type -> segue.v1.BatchUpsertItemsRequest
+	5,  // 17: segue.v1.ItemService.UpdateItemAttributes:input_type -> segue.v1.UpdateItemAttributesRequest
+	7,  // 18: segue.v1.ItemService.BatchUpdateItemAttributes:input_type -> segue.v1.BatchUpdateItemAttributesRequest
+	9,  // 19: segue.v1.ItemService.GetItem:input_type -> segue.v1.GetItemRequest
+	11, // 20: segue.v1.ItemService.BatchGetItems:input_type -> segue.v1.BatchGetItemsRequest
+	13, // 21: segue.v1.ItemService.ListItems:input_type -> segue.v1.ListItemsRequest
+	15, // 22: segue.v1.ItemService.DeleteItem:input_type -> segue.v1.DeleteItemRequest
+	17, // 23: segue.v1.ItemService.BatchDeleteItems:input_type -> segue.v1.BatchDeleteItemsRequest
+	1,  // 24: segue.v1.ItemService.UpsertItem:output_type -> segue.v1.UpsertItemResponse
+	3,  // 25: segue.v1.ItemService.BatchUpsertItems:output_type -> segue.v1.BatchUpsertItemsResponse
+	6,  // 26: segue.v1.ItemService.UpdateItemAttributes:output_type -> segue.v1.UpdateItemAttributesResponse
+	8,  // 27: segue.v1.ItemService.BatchUpdateItemAttributes:output_type -> segue.v1.BatchUpdateItemAttributesResponse
+	10, // 28: segue.v1.ItemService.GetItem:output_type -> segue.v1.GetItemResponse
+	12, // 29: segue.v1.ItemService.BatchGetItems:output_type -> segue.v1.BatchGetItemsResponse
+	14, // 30: segue.v1.ItemService.ListItems:output_type -> segue.v1.ListItemsResponse
+	16, // 31: segue.v1.ItemService.DeleteItem:output_type -> segue.v1.DeleteItemResponse
+	18, // 32: segue.v1.ItemService.BatchDeleteItems:output_type -> segue.v1.BatchDeleteItemsResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_item_service_proto_init() }
@@ -1293,6 +1357,8 @@ func file_segue_v1_item_service_proto_init() {
 	file_segue_v1_item_proto_init()
 	file_segue_v1_options_proto_init()
 	file_segue_v1_release_proto_init()
+	file_segue_v1_item_service_proto_msgTypes[4].OneofWrappers = []any{}
+	file_segue_v1_item_service_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -9,6 +9,7 @@ package seguev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -31,9 +32,13 @@ type Profile struct {
 	// Interests of the user, 1 to 16: none is INVALID_ARGUMENT with reason FIELD_REQUIRED, more with OUT_OF_RANGE. With several,
 	// a search gives each a share of the neighbors in proportion to its weight, in turns, and says which brought which
 	// (Neighbor.matched_example).
-	Interests []*Interest `protobuf:"bytes,2,rep,name=interests,proto3" json:"interests,omitempty"` // Numbers 3 and 4 are kept for attributes and an expiry time.
+	Interests []*Interest `protobuf:"bytes,2,rep,name=interests,proto3" json:"interests,omitempty"` // Number 3 is kept for attributes.
+	// When the profile expires, as Item.expire_time; absent means never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Revision of the write that made this value. Output only: ignored on write.
-	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Write the profile only if its revision is this one, or, with 0, only if the user has none, as Item.if_revision.
+	IfRevision    *int64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -82,9 +87,23 @@ func (x *Profile) GetInterests() []*Interest {
 	return nil
 }
 
+func (x *Profile) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 func (x *Profile) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *Profile) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
 	}
 	return 0
 }
@@ -148,11 +167,16 @@ var File_segue_v1_profile_proto protoreflect.FileDescriptor
 
 const file_segue_v1_profile_proto_rawDesc = "" +
 	"\n" +
-	"\x16segue/v1/profile.proto\x12\bsegue.v1\x1a\x15segue/v1/vector.proto\"p\n" +
+	"\x16segue/v1/profile.proto\x12\bsegue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15segue/v1/vector.proto\"\xe3\x01\n" +
 	"\aProfile\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x120\n" +
-	"\tinterests\x18\x02 \x03(\v2\x12.segue.v1.InterestR\tinterests\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x03R\brevision\"L\n" +
+	"\tinterests\x18\x02 \x03(\v2\x12.segue.v1.InterestR\tinterests\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"L\n" +
 	"\bInterest\x12(\n" +
 	"\x06vector\x18\x01 \x01(\v2\x10.segue.v1.VectorR\x06vector\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\x02R\x06weightB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
@@ -171,18 +195,20 @@ func file_segue_v1_profile_proto_rawDescGZIP() []byte {
 
 var file_segue_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_segue_v1_profile_proto_goTypes = []any{
-	(*Profile)(nil),  // 0: segue.v1.Profile
-	(*Interest)(nil), // 1: segue.v1.Interest
-	(*Vector)(nil),   // 2: segue.v1.Vector
+	(*Profile)(nil),               // 0: segue.v1.Profile
+	(*Interest)(nil),              // 1: segue.v1.Interest
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Vector)(nil),                // 3: segue.v1.Vector
 }
 var file_segue_v1_profile_proto_depIdxs = []int32{
 	1, // 0: segue.v1.Profile.interests:type_name -> segue.v1.Interest
-	2, // 1: segue.v1.Interest.vector:type_name -> segue.v1.Vector
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 1: segue.v1.Profile.expire_time:type_name -> google.protobuf.Timestamp
+	3, // 2: segue.v1.Interest.vector:type_name -> segue.v1.Vector
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_profile_proto_init() }
@@ -191,6 +217,7 @@ func file_segue_v1_profile_proto_init() {
 		return
 	}
 	file_segue_v1_vector_proto_init()
+	file_segue_v1_profile_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

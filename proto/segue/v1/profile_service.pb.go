@@ -27,9 +27,12 @@ type UpsertProfileRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The profile. Required.
-	Profile       *Profile `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Profile *Profile `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
+	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpsertProfileRequest) Reset() {
@@ -72,6 +75,13 @@ func (x *UpsertProfileRequest) GetCollection() string {
 func (x *UpsertProfileRequest) GetProfile() *Profile {
 	if x != nil {
 		return x.Profile
+	}
+	return nil
+}
+
+func (x *UpsertProfileRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -128,9 +138,12 @@ type BatchUpsertProfilesRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The profiles, 1 to 10,000, within the server's message size (16 MiB by default).
-	Profiles      []*Profile `protobuf:"bytes,2,rep,name=profiles,proto3" json:"profiles,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Profiles []*Profile `protobuf:"bytes,2,rep,name=profiles,proto3" json:"profiles,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
+	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *BatchUpsertProfilesRequest) Reset() {
@@ -173,6 +186,13 @@ func (x *BatchUpsertProfilesRequest) GetCollection() string {
 func (x *BatchUpsertProfilesRequest) GetProfiles() []*Profile {
 	if x != nil {
 		return x.Profiles
+	}
+	return nil
+}
+
+func (x *BatchUpsertProfilesRequest) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
 	}
 	return nil
 }
@@ -330,7 +350,9 @@ type DeleteProfileRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Id of the user. Required.
-	UserId        string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"` // Number 3 is kept for a request id.
+	// Delete the profile only if its revision is this one, at least 1; else ABORTED with REVISION_MISMATCH.
+	IfRevision    *int64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +399,13 @@ func (x *DeleteProfileRequest) GetUserId() string {
 		return x.UserId
 	}
 	return ""
+}
+
+func (x *DeleteProfileRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
 }
 
 // DeleteProfileResponse acknowledges a durable, visible delete.
@@ -429,19 +458,21 @@ var File_segue_v1_profile_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\"c\n" +
+	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xa6\x01\n" +
 	"\x14UpsertProfileRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12+\n" +
-	"\aprofile\x18\x02 \x01(\v2\x11.segue.v1.ProfileR\aprofile\"3\n" +
+	"\aprofile\x18\x02 \x01(\v2\x11.segue.v1.ProfileR\aprofile\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"3\n" +
 	"\x15UpsertProfileResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"k\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xae\x01\n" +
 	"\x1aBatchUpsertProfilesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12-\n" +
-	"\bprofiles\x18\x02 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\"9\n" +
+	"\bprofiles\x18\x02 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\x12A\n" +
+	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"9\n" +
 	"\x1bBatchUpsertProfilesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"L\n" +
 	"\x11GetProfileRequest\x12\x1e\n" +
@@ -450,12 +481,15 @@ const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"collection\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"A\n" +
 	"\x12GetProfileResponse\x12+\n" +
-	"\aprofile\x18\x01 \x01(\v2\x11.segue.v1.ProfileR\aprofile\"O\n" +
+	"\aprofile\x18\x01 \x01(\v2\x11.segue.v1.ProfileR\aprofile\"\x85\x01\n" +
 	"\x14DeleteProfileRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x17\n" +
-	"\auser_id\x18\x02 \x01(\tR\x06userId\"3\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12$\n" +
+	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"3\n" +
 	"\x15DeleteProfileResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision2\xc5\x03\n" +
 	"\x0eProfileService\x12i\n" +
@@ -492,24 +526,27 @@ var file_segue_v1_profile_service_proto_goTypes = []any{
 	(*DeleteProfileRequest)(nil),        // 6: segue.v1.DeleteProfileRequest
 	(*DeleteProfileResponse)(nil),       // 7: segue.v1.DeleteProfileResponse
 	(*Profile)(nil),                     // 8: segue.v1.Profile
+	(*EmbeddingModel)(nil),              // 9: segue.v1.EmbeddingModel
 }
 var file_segue_v1_profile_service_proto_depIdxs = []int32{
 	8, // 0: segue.v1.UpsertProfileRequest.profile:type_name -> segue.v1.Profile
-	8, // 1: segue.v1.BatchUpsertProfilesRequest.profiles:type_name -> segue.v1.Profile
-	8, // 2: segue.v1.GetProfileResponse.profile:type_name -> segue.v1.Profile
-	0, // 3: segue.v1.ProfileService.UpsertProfile:input_type -> segue.v1.UpsertProfileRequest
-	2, // 4: segue.v1.ProfileService.BatchUpsertProfiles:input_type -> segue.v1.BatchUpsertProfilesRequest
-	4, // 5: segue.v1.ProfileService.GetProfile:input_type -> segue.v1.GetProfileRequest
-	6, // 6: segue.v1.ProfileService.DeleteProfile:input_type -> segue.v1.DeleteProfileRequest
-	1, // 7: segue.v1.ProfileService.UpsertProfile:output_type -> segue.v1.UpsertProfileResponse
-	3, // 8: segue.v1.ProfileService.BatchUpsertProfiles:output_type -> segue.v1.BatchUpsertProfilesResponse
-	5, // 9: segue.v1.ProfileService.GetProfile:output_type -> segue.v1.GetProfileResponse
-	7, // 10: segue.v1.ProfileService.DeleteProfile:output_type -> segue.v1.DeleteProfileResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9, // 1: segue.v1.UpsertProfileRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	8, // 2: segue.v1.BatchUpsertProfilesRequest.profiles:type_name -> segue.v1.Profile
+	9, // 3: segue.v1.BatchUpsertProfilesRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	8, // 4: segue.v1.GetProfileResponse.profile:type_name -> segue.v1.Profile
+	0, // 5: segue.v1.ProfileService.UpsertProfile:input_type -> segue.v1.UpsertProfileRequest
+	2, // 6: segue.v1.ProfileService.BatchUpsertProfiles:input_type -> segue.v1.BatchUpsertProfilesRequest
+	4, // 7: segue.v1.ProfileService.GetProfile:input_type -> segue.v1.GetProfileRequest
+	6, // 8: segue.v1.ProfileService.DeleteProfile:input_type -> segue.v1.DeleteProfileRequest
+	1, // 9: segue.v1.ProfileService.UpsertProfile:output_type -> segue.v1.UpsertProfileResponse
+	3, // 10: segue.v1.ProfileService.BatchUpsertProfiles:output_type -> segue.v1.BatchUpsertProfilesResponse
+	5, // 11: segue.v1.ProfileService.GetProfile:output_type -> segue.v1.GetProfileResponse
+	7, // 12: segue.v1.ProfileService.DeleteProfile:output_type -> segue.v1.DeleteProfileResponse
+	9, // [9:13] is the sub-list for method output_type
+	5, // [5:9] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_profile_service_proto_init() }
@@ -519,6 +556,8 @@ func file_segue_v1_profile_service_proto_init() {
 	}
 	file_segue_v1_options_proto_init()
 	file_segue_v1_profile_proto_init()
+	file_segue_v1_release_proto_init()
+	file_segue_v1_profile_service_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

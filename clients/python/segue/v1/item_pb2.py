@@ -11,11 +11,12 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from segue.v1 import attribute_pb2 as segue_dot_v1_dot_attribute__pb2
 from segue.v1 import vector_pb2 as segue_dot_v1_dot_vector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13segue/v1/item.proto\x12\x08segue.v1\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/vector.proto\"\xc7\x01\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06vector\x18\x02 \x01(\x0b\x32\x10.segue.v1.Vector\x12\x32\n\nattributes\x18\x03 \x03(\x0b\x32\x1e.segue.v1.Item.AttributesEntry\x12\x10\n\x08revision\x18\x05 \x01(\x03\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.segue.v1.AttributeValue:\x02\x38\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13segue/v1/item.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x15segue/v1/vector.proto\"\xa2\x02\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06vector\x18\x02 \x01(\x0b\x32\x10.segue.v1.Vector\x12\x32\n\nattributes\x18\x03 \x03(\x0b\x32\x1e.segue.v1.Item.AttributesEntry\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x18\n\x0bif_revision\x18\x06 \x01(\x03H\x00\x88\x01\x01\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.segue.v1.AttributeValue:\x02\x38\x01\x42\x0e\n\x0c_if_revisionB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.item_pb2', globals())
@@ -25,8 +26,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._serialized_options = b'P\001Z1github.com/segue-ann/segue/proto/segue/v1;seguev1'
   _ITEM_ATTRIBUTESENTRY._options = None
   _ITEM_ATTRIBUTESENTRY._serialized_options = b'8\001'
-  _ITEM._serialized_start=83
-  _ITEM._serialized_end=282
-  _ITEM_ATTRIBUTESENTRY._serialized_start=207
-  _ITEM_ATTRIBUTESENTRY._serialized_end=282
+  _ITEM._serialized_start=116
+  _ITEM._serialized_end=406
+  _ITEM_ATTRIBUTESENTRY._serialized_start=315
+  _ITEM_ATTRIBUTESENTRY._serialized_end=390
 # @@protoc_insertion_point(module_scope)

@@ -11,10 +11,11 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from segue.v1 import vector_pb2 as segue_dot_v1_dot_vector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16segue/v1/profile.proto\x12\x08segue.v1\x1a\x15segue/v1/vector.proto\"S\n\x07Profile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\tinterests\x18\x02 \x03(\x0b\x32\x12.segue.v1.Interest\x12\x10\n\x08revision\x18\x05 \x01(\x03\"<\n\x08Interest\x12 \n\x06vector\x18\x01 \x01(\x0b\x32\x10.segue.v1.Vector\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16segue/v1/profile.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15segue/v1/vector.proto\"\xae\x01\n\x07Profile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\tinterests\x18\x02 \x03(\x0b\x32\x12.segue.v1.Interest\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x18\n\x0bif_revision\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\"<\n\x08Interest\x12 \n\x06vector\x18\x01 \x01(\x0b\x32\x10.segue.v1.Vector\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.profile_pb2', globals())
@@ -22,8 +23,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'P\001Z1github.com/segue-ann/segue/proto/segue/v1;seguev1'
-  _PROFILE._serialized_start=59
-  _PROFILE._serialized_end=142
-  _INTEREST._serialized_start=144
-  _INTEREST._serialized_end=204
+  _PROFILE._serialized_start=93
+  _PROFILE._serialized_end=267
+  _INTEREST._serialized_start=269
+  _INTEREST._serialized_end=329
 # @@protoc_insertion_point(module_scope)
