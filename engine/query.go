@@ -170,6 +170,9 @@ type Neighbor struct {
 	revision LSN // of the version that was found
 }
 
+// Revision is that of the version of the item that was found.
+func (n *Neighbor) Revision() LSN { return n.revision }
+
 // Explanation says why a neighbor stands where it does.
 type Explanation struct {
 	// RankValue = score + boosts + Exploration is what candidates are ordered by.
@@ -247,6 +250,8 @@ const (
 
 // SearchInfo is what a search used and saw.
 type SearchInfo struct {
+	// Release is the release that was searched.
+	Release uint32
 	// Revision is a lower bound of what the search saw: every write up to it was visible.
 	Revision     LSN
 	Plan         Plan

@@ -41,7 +41,7 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	}
 	defer allowed.release()
 	for attempt := 1; ; attempt++ {
-		result := SearchResult{Info: SearchInfo{Revision: revision}}
+		result := SearchResult{Info: SearchInfo{Release: r.rows.Release(), Revision: revision}}
 		if aim.vec != nil && len(aim.seeds) == 0 && req.plain() {
 			err = r.search(ctx, s, aim.vec, aim.seed, &req, &allowed, &result)
 		} else {

@@ -76,7 +76,7 @@ const maxCandidates = 20_000
 
 // searchRanked answers a request that is not plain. It takes values, so that those of a plain search stay on the stack.
 func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, allowed allowance, revision LSN) (SearchResult, error) {
-	result := SearchResult{Info: SearchInfo{Revision: revision}, Unresolved: a.unresolved}
+	result := SearchResult{Info: SearchInfo{Release: r.rows.Release(), Revision: revision}, Unresolved: a.unresolved}
 	q := newRanked(r, s, &a, &req, &allowed, &result.Info)
 	search, cancel := q.deadline(ctx)
 	defer cancel()

@@ -26,6 +26,9 @@
 // A Server is safe for concurrent use. Its goroutines end before Shutdown returns. It does not own the engine: close
 // that after Shutdown.
 //
+// A served search is shown to those who look at some of them (answered.go): live recall runs it again exactly, in the
+// background and within a budget (package liverecall).
+//
 // Who may call is decided in package auth, what is begun in package admission, and counted in package ops; interceptors.go
 // puts them around every call.
 package server

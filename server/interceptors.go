@@ -41,7 +41,6 @@ type interceptors struct {
 	readOnly      map[string]bool // full methods whose panics are recovered
 	maxSendBytes  int
 	plans         map[seguev1.Plan]string
-	completeness  map[seguev1.Completeness]string
 
 	draining <-chan struct{}
 	streams  *sync.WaitGroup
@@ -52,13 +51,7 @@ func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *a
 		log: o.Logger, table: table, authenticator: o.Authenticator, admission: control, metrics: o.Metrics,
 		exists:   func(collection string) bool { _, err := e.Collection(collection); return err == nil },
 		slowCall: o.SlowCall, readOnly: readOnlyMethods(), maxSendBytes: o.MaxSendBytes,
-		plans: map[seguev1.Plan]string{}, completeness: map[seguev1.Completeness]string{},
-	}
-	for number, name := range seguev1.Plan_name {
-		in.plans[seguev1.Plan(number)] = strings.ToLower(strings.TrimPrefix(name, "PLAN_"))
-	}
-	for number, name := range seguev1.Completeness_name {
-		in.completeness[seguev1.Completeness(number)] = strings.ToLower(strings.TrimPrefix(name, "COMPLETENESS_"))
+		plans: labels[seguev1.Plan](seguev1.Plan_name, "PLAN_"),
 	}
 	return in
 }
@@ -249,14 +242,6 @@ func (in *interceptors) observe(ctx context.Context, req any, info *grpc.UnarySe
 	}
 	in.log.LogAttrs(ctx, level, "call", attrs...)
 	return resp, err
-}
-
-// searched counts an answered search.
-func (in *interceptors) searched(collection string, i *seguev1.SearchInfo) {
-	in.metrics.Searched(ops.Search{
-		Collection: collection, Plan: in.plans[i.GetPlan()], Completeness: in.completeness[i.GetCompleteness()],
-		Ef: int(i.GetEfUsed()), Distances: i.GetDistanceCount(), Hops: i.GetHopCount(), Reduced: i.GetEffortReduced(),
-	})
 }
 
 // status sends every error through toStatus, and refuses answers that are too large to send (the library would too,

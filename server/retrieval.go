@@ -37,7 +37,7 @@ func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Colle
 	}
 	m := encodeSearchResult(result)
 	m.SearchInfo.EffortReduced = reduced
-	s.searched(c.Config().Name, m.GetSearchInfo())
+	s.answered(ctx, c, req, &result, m.GetSearchInfo())
 	if result.Next != nil {
 		m.NextPageToken = encodeSearchCursor(req, *result.Next, result.Info)
 	}

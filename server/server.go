@@ -25,6 +25,7 @@ import (
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 	"github.com/segue-ann/segue/server/admission"
 	"github.com/segue-ann/segue/server/auth"
+	"github.com/segue-ann/segue/server/liverecall"
 	"github.com/segue-ann/segue/server/ops"
 )
 
@@ -55,6 +56,9 @@ type Options struct {
 	Tracing *ops.Tracing
 	// SlowCall is the duration from which a call of PRIORITY_QUERY is logged with what it did. Default 250 ms; negative is off.
 	SlowCall time.Duration
+	// LiveRecall is the share of one core that may go into running served searches again exactly, which gives the metrics
+	// segue_live_recall_*: see package liverecall. Default 0: none.
+	LiveRecall float64
 }
 
 const (
@@ -114,6 +118,9 @@ func (o Options) Validate() error {
 			errs = append(errs, fmt.Errorf("server: %s must be between %d and %d, is %d", f.name, f.low, f.high, f.value))
 		}
 	}
+	if !(o.LiveRecall >= 0 && o.LiveRecall <= 1) { // also NaN
+		errs = append(errs, fmt.Errorf("server: LiveRecall must be between 0 and 1, is %v", o.LiveRecall))
+	}
 	errs = append(errs, o.Admission.Validate())
 	return errors.Join(errs...)
 }
@@ -123,6 +130,7 @@ type Server struct {
 	grpc           *grpc.Server
 	health         *health.Server
 	admission      *admission.Controller
+	recall         *liverecall.Sampler // nil is off
 	metrics        *ops.Metrics
 	maxConnections int
 	connections    admission.Connections
@@ -152,10 +160,19 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		health: health.NewServer(), admission: control, metrics: o.Metrics, maxConnections: o.MaxConnections,
 		draining: make(chan struct{}),
 	}
+	if o.LiveRecall > 0 {
+		pressed := func() bool { stats := control.Stats(); return stats.Effort < 1 || stats.QueriesQueued > 0 }
+		if s.recall, err = liverecall.New(liverecall.Options{Share: o.LiveRecall, Pressed: pressed}); err != nil {
+			return nil, err
+		}
+	}
 	in := newInterceptors(e, &o, table, control)
 	in.draining, in.streams = s.draining, &s.streams
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
-	b := &backend{engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, searched: in.searched}
+	b := &backend{
+		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall,
+		metrics: o.Metrics, plans: in.plans, completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
+	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
 	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
 	seguev1.RegisterProfileServiceServer(s.grpc, &profileService{b})
@@ -237,6 +254,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		<-drained
 	}
 	s.streams.Wait()
+	s.recall.Close()
 	s.admission.Close()
 	return err
 }
@@ -260,8 +278,11 @@ type backend struct {
 	limits       engine.Limits
 	maxSendBytes int
 	log          *slog.Logger
-	effort       func() float64                                    // share of the asked beam width that searches get now
-	searched     func(collection string, info *seguev1.SearchInfo) // counts an answered search
+	effort       func() float64 // share of the asked beam width that searches get now
+	metrics      *ops.Metrics
+	plans        map[seguev1.Plan]string
+	completeness map[seguev1.Completeness]string
+	recall       *liverecall.Sampler // nil is off
 }
 
 // collection finds the collection that a request names in field.

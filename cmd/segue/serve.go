@@ -101,6 +101,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	f.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:7071", "`HOST:PORT` of metrics, health and profiles; empty for none")
 	f.DurationVar(&o.server.SlowCall, "slow-call", 250*time.Millisecond, "log queries that take this long, with what they did; negative for none")
+	f.Float64Var(&o.server.LiveRecall, "live-recall", 0.01, "share of one core for running served searches again exactly, which measures their recall; 0 for none")
 
 	f.StringVar(&o.tls.Certificate, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "`FILE` of its private key, PEM")

@@ -34,6 +34,7 @@ const importLaw = `
 	# Who may call, admission and numbers know calls, not collections' contents.
 	NONE < proto/segue/v1 < server/auth, server/admission < server;
 	engine, server/admission < server/ops < server;
+	NONE < server/liverecall < server;
 	proto/segue/v1 < client;
 	engine < server;
 	hnsw, storage, internal/quantize, internal/distance !< server;

@@ -35,6 +35,11 @@ type Metrics struct {
 	ef        *prometheus.HistogramVec
 	distances *prometheus.HistogramVec
 	hops      *prometheus.HistogramVec
+
+	recall        *prometheus.HistogramVec
+	recallSquares *prometheus.CounterVec
+	recallSkipped *prometheus.CounterVec
+	recallTime    prometheus.Counter
 }
 
 // NewMetrics returns metrics that have counted nothing, in a registry of their own.
@@ -75,6 +80,7 @@ func NewMetrics() *Metrics {
 			Name: "segue_search_hop_count", Help: "Nodes of the graph that a search expanded.", Buckets: prometheus.ExponentialBuckets(8, 2, 12),
 		}, []string{"collection"}),
 	}
+	m.watchRecall()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.calls, m.duration, m.inFlight, m.shed, m.queued, m.slow, m.searches, m.reduced, m.ef, m.distances, m.hops)
 	for _, reason := range []string{ShedConnections, ShedUnauthenticated, ShedDenied, ShedRate, ShedQueue, ShedPriority, ShedDeadline} {
@@ -113,6 +119,8 @@ func (m *Metrics) Slow(method string) { m.slow.WithLabelValues(method).Inc() }
 // Search is what one search did.
 type Search struct {
 	Collection string
+	// Release is which release of the collection was searched; metrics do not have it.
+	Release uint32
 	// Plan and Completeness are the names of the API, in lower case and without prefix.
 	Plan, Completeness string
 	// Ef is 0 where the graph was not searched.

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -60,6 +61,10 @@ func TestCalls(t *testing.T) {
 	m.Slow("/s/M")
 	m.Searched(Search{Collection: "tracks", Plan: "graph", Completeness: "complete", Ef: 64, Distances: 300, Hops: 40, Reduced: true})
 	m.Searched(Search{Collection: "tracks", Plan: "exact", Completeness: "exhausted", Distances: 1000})
+	m.Recalled(Recall{Collection: "tracks", Plan: "graph", Effort: "ef", Order: "score", Share: 1})
+	m.Recalled(Recall{Collection: "tracks", Plan: "graph", Effort: "ef", Order: "score", Share: 0.5})
+	m.RecallSkipped(RecallTimeout)
+	m.RecallTook(1500 * time.Millisecond)
 	has(t, scrape(t, m),
 		`segue_rpc_in_flight 1`,
 		`segue_rpc_calls_total{code="OK",collection="tracks",method="/s/M"} 1`,
@@ -75,6 +80,12 @@ func TestCalls(t *testing.T) {
 		`segue_search_ef_used_count{collection="tracks"} 1`,
 		`segue_search_hop_count_sum{collection="tracks"} 40`,
 		`segue_search_effort_reduced_total{collection="tracks"} 1`,
+		`segue_live_recall_ratio_sum{collection="tracks",effort="ef",order="score",plan="graph"} 1.5`,
+		`segue_live_recall_ratio_bucket{collection="tracks",effort="ef",order="score",plan="graph",le="0.99"} 1`,
+		`segue_live_recall_squares_total{collection="tracks",effort="ef",order="score",plan="graph"} 1.25`,
+		`segue_live_recall_skipped_total{reason="timeout"} 1`,
+		`segue_live_recall_skipped_total{reason="failed"} 0`,
+		`segue_live_recall_seconds_total 1.5`,
 		`go_goroutines `,
 	)
 }
@@ -225,6 +236,39 @@ func TestSpans(t *testing.T) {
 	spans := exporter.GetSpans()
 	if len(spans) != 1 || spans[0].Name != "call" || !strings.Contains(spans[0].Resource.String(), "service.name=radio") {
 		t.Errorf("spans %v", spans)
+	}
+}
+
+// TestSearchesInSpans: the span of a call says what its search did, that of a batch has an event for each.
+func TestSearchesInSpans(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	tr := newTracing(keeping{exporter}, "radio")
+	s := Search{Collection: "tracks", Release: 3, Plan: "graph", Completeness: "complete", Ef: 64, Distances: 409, Hops: 74}
+	for name, whole := range map[string]bool{"one": true, "batch": false} {
+		ctx, span := tr.provider.Tracer("t").Start(t.Context(), name)
+		Trace(ctx, &s, whole)
+		Trace(ctx, &s, whole)
+		span.End()
+	}
+	if err := tr.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, span := range exporter.GetSpans() {
+		got := fmt.Sprint(span.Attributes)
+		if span.Name == "batch" {
+			if len(span.Attributes) != 0 || len(span.Events) != 2 {
+				t.Fatalf("a batch of two: %v, %v", span.Attributes, span.Events)
+			}
+			got = fmt.Sprint(span.Events[1].Attributes)
+		}
+		for _, want := range []string{`{"segue.collection":"tracks"}`, `{"segue.release":3}`, `{"segue.plan":"graph"}`, `{"segue.ef_used":64}`, `{"segue.distance_count":409}`} {
+			if !strings.Contains(got, want) {
+				t.Errorf("span %s has %s, not %s", span.Name, got, want)
+			}
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { Trace(context.Background(), &s, true) }); n > 0 {
+		t.Errorf("%v allocations without a span", n)
 	}
 }
 

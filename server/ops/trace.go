@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/stats"
 )
 
@@ -47,6 +48,26 @@ func (t *Tracing) Handler() stats.Handler {
 	}
 	return otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(t.provider), otelgrpc.WithPropagators(propagation.TraceContext{}),
 		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return i.FullMethodName != "/grpc.health.v1.Health/Check" }))
+}
+
+// Trace adds to the span of ctx, if there is one, what a search did: as attributes where the call is that search, else as an event
+// of the call. It costs nothing, and allocates nothing, where the call is not traced.
+func Trace(ctx context.Context, s *Search, whole bool) {
+	span := oteltrace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	attributes := []attribute.KeyValue{
+		attribute.String("segue.collection", s.Collection), attribute.Int64("segue.release", int64(s.Release)),
+		attribute.String("segue.plan", s.Plan), attribute.String("segue.completeness", s.Completeness),
+		attribute.Int("segue.ef_used", s.Ef), attribute.Int64("segue.distance_count", s.Distances), attribute.Int64("segue.hop_count", s.Hops),
+		attribute.Bool("segue.effort_reduced", s.Reduced),
+	}
+	if whole {
+		span.SetAttributes(attributes...)
+		return
+	}
+	span.AddEvent("search", oteltrace.WithAttributes(attributes...))
 }
 
 // Close sends what is left, as long as ctx allows.
