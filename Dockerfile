@@ -14,7 +14,7 @@ COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 VOLUME /data
 EXPOSE 7070
-ENTRYPOINT ["/segue", "serve"]
+ENTRYPOINT ["/segue"]
 # Without TLS or identity, for trying it out: inside a container the port has to be open to the container's network, and whoever
-# publishes it decides who reaches it, as the run line above does with 127.0.0.1. deploy/kubernetes has both.
-CMD ["--data", "/data", "--listen", "0.0.0.0:7070", "--insecure"]
+# publishes it decides who reaches it, as the run line above does with 127.0.0.1. deploy/helm has both.
+CMD ["serve", "--data", "/data", "--listen", "0.0.0.0:7070", "--insecure"]

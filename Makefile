@@ -110,10 +110,19 @@ python-test: build ## tests of the Python client against bin/segue (Debian 12; P
 	diff bin/python/segue/status_pb2.py clients/python/segue/status_pb2.py
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -W error::ResourceWarning -m unittest discover -t . -s tests
 
+.PHONY: manifests
+manifests: ## deploy/kubernetes, rendered from the Helm chart
+	cd tools/chart && go test -run TestManifests . -write
+
+.PHONY: deploy-check
+deploy-check: ## the Helm chart: lint, strict decoding, pod security (builds parts of Kubernetes: minutes, the first time)
+	bash .ci/run deploy
+
 .PHONY: tidy
 tidy: ## go.mod and go.sum of every module
 	go mod tidy
 	cd tools/lint && go mod tidy
+	cd tools/chart && go mod tidy
 
 .PHONY: ci
 ci: ## what CI runs

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
@@ -93,29 +96,133 @@ func deployed(t *testing.T, name string) string {
 	return string(b)
 }
 
-// TestDeployedSettingsExist: every setting and variable that the manifests name is one.
+// manifests are the objects of deploy/kubernetes, which tools/chart holds to the chart.
+func manifests(t *testing.T) []map[string]any {
+	t.Helper()
+	files, err := filepath.Glob("../../deploy/kubernetes/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no manifests", err)
+	}
+	var out []map[string]any
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for d := yaml.NewDecoder(bytes.NewReader(text)); ; {
+			var object map[string]any
+			err := d.Decode(&object)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", f, err)
+			}
+			out = append(out, object)
+		}
+	}
+	return out
+}
+
+// find gives every mapping below v that has the key.
+func find(v any, key string, each func(map[string]any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		if _, ok := v[key]; ok {
+			each(v)
+		}
+		for _, inner := range v {
+			find(inner, key, each)
+		}
+	case []any:
+		for _, inner := range v {
+			find(inner, key, each)
+		}
+	}
+}
+
+// TestDeployedSettingsExist: every setting, variable, verb and flag that the manifests name is one.
 func TestDeployedSettingsExist(t *testing.T) {
-	manifest := deployed(t, "kubernetes/segue.yaml")
-	_, settings, ok := strings.Cut(manifest, "segue.yaml: |\n")
-	settings, _, ends := strings.Cut(settings, "---")
-	if !ok || !ends {
-		t.Fatal("no settings in the manifests")
+	known := map[string]bool{tokenVariable: true}
+	serveFlags(t).VisitAll(func(f *pflag.Flag) { known[variable(f.Name)] = true })
+	files, commands := 0, 0
+	for _, object := range manifests(t) {
+		find(object, "segue.yaml", func(data map[string]any) {
+			files++
+			if err := settleFrom(serveFlags(t), "deploy", []byte(data["segue.yaml"].(string))); err != nil {
+				t.Error(err)
+			}
+		})
+		find(object, "args", func(container map[string]any) {
+			commands++
+			var args []string
+			for _, a := range container["args"].([]any) {
+				args = append(args, regexp.MustCompile(`\$\(\w+\)`).ReplaceAllString(a.(string), "0"))
+			}
+			c, rest, err := newRootCommand(&environment{}).Find(args)
+			if err == nil {
+				err = c.ParseFlags(rest)
+			}
+			if err != nil || c.Flags().NArg() > 0 || !c.Runnable() {
+				t.Errorf("segue %v: %v", args, err)
+			}
+		})
+		find(object, "env", func(container map[string]any) {
+			for _, e := range container["env"].([]any) {
+				if name := e.(map[string]any)["name"].(string); strings.HasPrefix(name, "SEGUE_") && !known[name] {
+					t.Errorf("the manifests set %s, which nothing reads", name)
+				}
+			}
+		})
 	}
-	if err := settleFrom(serveFlags(t), "deploy/kubernetes/segue.yaml", []byte(regexp.MustCompile(`(?m)^    `).ReplaceAllString(settings, ""))); err != nil {
-		t.Error(err)
+	if files != 1 || commands < 2 {
+		t.Errorf("%d files of settings, %d commands", files, commands)
 	}
-	names := map[string]bool{tokenVariable: true}
-	serveFlags(t).VisitAll(func(f *pflag.Flag) { names[variable(f.Name)] = true })
-	for _, name := range regexp.MustCompile(`SEGUE_[A-Z_]+`).FindAllString(manifest, -1) {
-		if !names[name] {
-			t.Errorf("the manifests set %s, which nothing reads", name)
+}
+
+// TestChartKnowsSettings: the chart takes every setting but those it sets itself, so that it can refuse what is none.
+func TestChartKnowsSettings(t *testing.T) {
+	var schema struct {
+		Properties struct {
+			Config struct{ Properties map[string]any }
+			Import struct {
+				Properties struct {
+					Publish struct{ Properties map[string]any }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(deployed(t, "helm/segue/values.schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	want := append([]string{"data", "listen", "ops-listen", "shutdown-timeout", "tls-cert", "tls-key", "tls-client-ca", "access-file"}, notSettings...)
+	for name := range schema.Properties.Config.Properties {
+		want = append(want, name)
+	}
+	var got []string
+	serveFlags(t).VisitAll(func(f *pflag.Flag) {
+		if got = append(got, f.Name); f.Usage == "" {
+			t.Errorf("--%s says nothing about itself", f.Name)
+		}
+	})
+	slices.Sort(want)
+	if slices.Sort(got); !slices.Contains(got, "help") {
+		got = slices.Insert(got, slices.Index(got, "insecure"), "help") // cobra adds it late
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("properties of config in deploy/helm/segue/values.schema.json, and flags of segue serve:\n%s", diff)
+	}
+	flags := newImportCommand(&environment{}).Flags()
+	for name := range schema.Properties.Import.Properties.Publish.Properties {
+		if flags.Lookup(name) == nil {
+			t.Errorf("segue import has no --%s", name)
 		}
 	}
 }
 
 // TestDeployedFilesParse: every document of every file is one, and the dashboard's panels have a query each.
 func TestDeployedFilesParse(t *testing.T) {
-	for _, name := range []string{"kubernetes/segue.yaml", "prometheus/rules.yaml"} {
+	for _, name := range []string{"prometheus/rules.yaml"} {
 		d := yaml.NewDecoder(strings.NewReader(deployed(t, name)))
 		n := 0
 		for ; ; n++ {
@@ -126,9 +233,6 @@ func TestDeployedFilesParse(t *testing.T) {
 			}
 			if err != nil || len(doc) == 0 {
 				t.Fatalf("%s: document %d: %v, %v", name, n, doc, err)
-			}
-			if strings.HasPrefix(name, "kubernetes") && (doc["kind"] == nil || doc["apiVersion"] == nil || doc["metadata"] == nil) {
-				t.Errorf("%s: document %d has no kind, apiVersion or metadata", name, n)
 			}
 		}
 		if n == 0 {

@@ -121,9 +121,9 @@ func TestContainerImage(t *testing.T) {
 	if !copied {
 		t.Errorf("runs %s, but nothing copies %s there", entry[0], binary)
 	}
-	verb := tree.File(path.Join(built, entry[1]+".go"))
-	if len(entry) != 2 || verb == nil {
-		t.Fatalf("ENTRYPOINT %v is not a verb of %s", entry, built)
+	verb := tree.File(path.Join(built, cmd[0]+".go"))
+	if len(entry) != 1 || verb == nil {
+		t.Fatalf("ENTRYPOINT %v, CMD %v: not a verb of %s", entry, cmd, built)
 	}
 	for _, arg := range cmd {
 		name, isFlag := strings.CutPrefix(arg, "--")
