@@ -151,6 +151,7 @@ func planOf(stats hnsw.SearchStats) Plan {
 // translate turns candidates, ascending by distance, into at most K neighbors in API order.
 func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest, allowed *allowance) ([]Neighbor, error) {
 	out := make([]Neighbor, 0, min(len(found), req.K))
+	var ids strings.Builder // all ids in one piece of memory: what String returned stays as it is while more is written
 	for at := 0; at < len(found) && len(out) < req.K; {
 		// A run of equal distance is put in order of id before it is cut.
 		run := at
@@ -159,7 +160,12 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 		first := len(out)
 		for _, cand := range found[at:run] {
 			e := r.table.entries.at(cand.Slot)
-			id := e.id()
+			if ids.Cap() == 0 {
+				ids.Grow(len(found) * (e.idLen() + 2))
+			}
+			begin := ids.Len()
+			ids.Write(e.idBytes())
+			id := ids.String()[begin:]
 			if cand.Slot == seed || id == seedID || !allowed.admits(e) || r.superseded(id, cand.Slot, found) {
 				continue
 			}

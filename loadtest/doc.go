@@ -23,6 +23,12 @@
 // Ground truth is computed exactly unless it is given, and what is given is checked: it must fit the base, ascend by the
 // metric, and agree with the scan for a sample of queries.
 //
+// # What gRPC costs
+//
+// [MeasureRPC] (`segue bench rpc`) compares queries in process with the same queries through a server of this process, and that
+// with calls that do nothing. Paths take turns, so ratios hold on a machine that does other things as well. [Wire] is a client that
+// allocates nothing, to count what a server allocates.
+//
 // # Determinism
 //
 // With one build thread, one search thread and the same seed, segue and exact give the same recall and counts on every

@@ -22,21 +22,20 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	}
 	size := proto.Size(m) // also caches sizes, for UseCachedSize
 	o := proto.MarshalOptions{Deterministic: true, UseCachedSize: true}
-	if mem.IsBelowBufferPoolingThreshold(size) {
-		b, err := o.MarshalAppend(make([]byte, 0, size), m)
-		if err != nil {
-			return nil, err
-		}
-		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
-	}
 	pool := mem.DefaultBufferPool()
-	b := pool.Get(size)
-	if _, err := o.MarshalAppend((*b)[:0], m); err != nil {
+	// Buffers up to the threshold would not go back to the pool: a small message takes one that is larger, and never allocates.
+	b := pool.Get(max(size, pooledBytes))
+	data, err := o.MarshalAppend((*b)[:0], m)
+	if err != nil {
 		pool.Put(b)
 		return nil, err
 	}
+	*b = data
 	return mem.BufferSlice{mem.NewBuffer(b, pool)}, nil
 }
+
+// pooledBytes is the least size of a buffer that package mem pools.
+const pooledBytes = 1<<10 + 1
 
 // Unmarshal decodes into v, a proto.Message, which keeps no reference to data.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {

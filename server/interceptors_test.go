@@ -55,11 +55,7 @@ func through(t *testing.T, method string, level slog.Level, handler grpc.UnaryHa
 	if method == writeMethod {
 		req = &seguev1.UpsertItemRequest{Collection: "tracks"}
 	}
-	resp, err = in.observe(ctx, req, info, func(ctx context.Context, req any) (any, error) {
-		return in.status(ctx, req, info, func(ctx context.Context, req any) (any, error) {
-			return in.recover(ctx, req, info, handler)
-		})
-	})
+	resp, err = in.unary(ctx, req, info, handler)
 	if b.Len() > 0 {
 		if err := json.Unmarshal(b.Bytes(), &record); err != nil {
 			t.Fatal(err)

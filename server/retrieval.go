@@ -48,7 +48,7 @@ func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c 
 	cfg := c.Config()
 	d := &decoder{dim: cfg.Dim, limits: s.limits}
 	search := engine.SearchRequest{
-		Query:        d.query("query", req.GetQuery()),
+		Query:        d.query(req.GetQuery()),
 		K:            int(req.GetNeighborCount()),
 		WithVectors:  req.GetIncludeVectors(),
 		MinRevision:  d.revision("min_revision", req.GetMinRevision()),
@@ -80,27 +80,27 @@ func (s *retrievalService) decodeSearch(req *seguev1.NearestNeighborsRequest, c 
 	return search, nil
 }
 
-// query decodes a query. Exactly one field of the result is set unless a violation was added.
-func (d *decoder) query(field string, m *seguev1.Query) engine.Query {
+// query decodes the field "query". Exactly one field of the result is set unless a violation was added.
+func (d *decoder) query(m *seguev1.Query) engine.Query {
 	switch f := m.GetForm().(type) {
 	case *seguev1.Query_Vector:
-		return engine.Query{Vector: d.vector(field+".vector", f.Vector)}
+		return engine.Query{Vector: d.vector("query.vector", f.Vector)}
 	case *seguev1.Query_ItemId:
 		if f.ItemId == "" {
-			d.add(engine.ReasonRequired, field+".item_id", "must not be empty")
+			d.add(engine.ReasonRequired, "query.item_id", "must not be empty")
 		}
 		return engine.Query{ItemID: f.ItemId}
 	case *seguev1.Query_UserId:
 		if f.UserId == "" {
-			d.add(engine.ReasonRequired, field+".user_id", "must not be empty")
+			d.add(engine.ReasonRequired, "query.user_id", "must not be empty")
 		}
 		return engine.Query{UserID: f.UserId}
 	case *seguev1.Query_Examples:
-		return engine.Query{Examples: d.examples(field+".examples", f.Examples)}
+		return engine.Query{Examples: d.examples("query.examples", f.Examples)}
 	case *seguev1.Query_Interests:
-		return engine.Query{Interests: d.interests(field+".interests.interests", f.Interests.GetInterests())}
+		return engine.Query{Interests: d.interests("query.interests.interests", f.Interests.GetInterests())}
 	}
-	d.add(engine.ReasonRequired, field, "must be set, in one of the forms vector, item_id, user_id, examples and interests")
+	d.add(engine.ReasonRequired, "query", "must be set, in one of the forms vector, item_id, user_id, examples and interests")
 	return engine.Query{}
 }
 
@@ -139,20 +139,18 @@ func encodeSearchResult(r engine.SearchResult) *seguev1.NearestNeighborsResponse
 }
 
 func encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
+	all := make([]seguev1.Neighbor, len(ns)) // one allocation, not one a neighbor
 	out := make([]*seguev1.Neighbor, len(ns))
 	for i := range ns {
-		n := &ns[i]
-		out[i] = &seguev1.Neighbor{
-			ItemId:      n.ItemID,
-			Score:       n.Score,
-			Distance:    n.Distance,
-			Attributes:  encodeAttributes(n.Attributes),
-			Vector:      encodeVector(n.Vector),
-			Explanation: encodeExplanation(n.Explanation),
-		}
+		n, m := &ns[i], &all[i]
+		m.ItemId, m.Score, m.Distance = n.ItemID, n.Score, n.Distance
+		m.Attributes = encodeAttributes(n.Attributes)
+		m.Vector = encodeVector(n.Vector)
+		m.Explanation = encodeExplanation(n.Explanation)
 		if n.Match > 0 {
-			out[i].MatchedExample = proto.Int32(int32(n.Match - 1))
+			m.MatchedExample = proto.Int32(int32(n.Match - 1))
 		}
+		out[i] = m
 	}
 	return out
 }

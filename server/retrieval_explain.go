@@ -21,7 +21,7 @@ func (s *retrievalService) ScoreItems(ctx context.Context, req *seguev1.ScoreIte
 	d := s.decoder(c)
 	d.batch("item_ids", len(req.GetItemIds()))
 	score := engine.ScoreRequest{
-		Query:       d.query("query", req.GetQuery()),
+		Query:       d.query(req.GetQuery()),
 		ItemIDs:     req.GetItemIds(),
 		MinRevision: d.revision("min_revision", req.GetMinRevision()),
 	}

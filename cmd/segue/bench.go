@@ -16,7 +16,7 @@ import (
 
 // newBenchCommand holds the measurements.
 func newBenchCommand(env *environment) *cobra.Command {
-	return groupCommand("bench", "Measure recall and speed in process", newBenchANNCommand(), newBenchPlaylistsCommand(env))
+	return groupCommand("bench", "Measure recall and speed in process", newBenchANNCommand(), newBenchPlaylistsCommand(env), newBenchRPCCommand(env))
 }
 
 // benchANN is the command line of `segue bench ann`.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/segue-ann/segue/internal/dataset"
+	"github.com/segue-ann/segue/internal/invariants"
 	"github.com/segue-ann/segue/loadtest"
 )
 
@@ -128,5 +129,50 @@ func TestBenchANNMissingFile(t *testing.T) {
 	var usage *usageError
 	if !errors.Is(err, os.ErrNotExist) || errors.As(err, &usage) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestBenchRPC: all paths answer, over the real server; and what a call allocates beyond what gRPC does for an empty one has a
+// ceiling.
+func TestBenchRPC(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"rpc", "--data", dir, "--rows", "500", "--dim", "128", "--callers", "4", "--batch", "10", "--rounds", "2", "--turn", "20ms"}
+	stdout, stderr, err := runBench(append(args, "-o", "json")...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	var r loadtest.RPCReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Items != 500 || r.Dim != 128 || r.Recall < 0.95 || r.RequestBytes < 512 || r.AnswerBytes < 100 || len(r.Results) != 5 {
+		t.Errorf("%+v", r)
+	}
+	for _, p := range r.Results {
+		if p.Queries == 0 || p.Rate <= 0 || p.Of != "" && p.Ratio <= 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	own := r.Result(loadtest.PathUnary).Allocations - r.Result(loadtest.PathEmpty).Allocations
+	if !invariants.Race && (own < 1 || own > 20) {
+		t.Errorf("a call allocates %.1f times more than an empty one, want at most 20", own)
+	}
+	// A second run finds the collection; and so does one that names users.
+	users := filepath.Join(dir, "users")
+	writeText(t, users, strings.Join(loadtest.GeneratedUsers()[:20], "\n"))
+	stdout, stderr, err = runBench(append(args, "--collection", "generated", "--users", users)...)
+	if err != nil || strings.Contains(stderr, "generating") || !strings.Contains(stdout, "unary") {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	for name, args := range map[string][]string{
+		"neither table nor json": {"-o", "xml"},
+		"--rows":                 {"--rows", "1"},
+		"callers":                {"--callers", "0"},
+		"--users needs --data":   {"--users", users},
+		"not found":              {"--users", users, "--data", t.TempDir()},
+	} {
+		if _, _, err := runBench(append([]string{"rpc"}, args...)...); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v: %v", args, err)
+		}
 	}
 }

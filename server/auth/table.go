@@ -119,6 +119,17 @@ func (r *Rule) Names(req proto.Message, visit func(collection string) error) err
 	return err
 }
 
+// FirstName returns the first of Names; "" where there is none.
+func (r *Rule) FirstName(req proto.Message) (name string) {
+	_ = r.Names(req, func(first string) error { // the error ends the walk
+		name = first
+		return errStop
+	})
+	return name
+}
+
+var errStop = errors.New("stop")
+
 func walk(m protoreflect.Message, path []protoreflect.FieldDescriptor, visit func(string) error) error {
 	f := path[0]
 	one := func(v protoreflect.Value) error {

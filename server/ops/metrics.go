@@ -40,7 +40,27 @@ type Metrics struct {
 	recallSquares *prometheus.CounterVec
 	recallSkipped *prometheus.CounterVec
 	recallTime    prometheus.Counter
+
+	ended    bound[endKey, endSeries]
+	searched bound[searchKey, searchSeries]
 }
+
+// endKey and searchKey are the labels of what is counted in every call, endSeries and searchSeries what is counted under them.
+type (
+	endKey struct {
+		method, collection string
+		code               codes.Code
+	}
+	endSeries struct {
+		calls    prometheus.Counter
+		duration prometheus.Observer
+	}
+	searchKey    struct{ collection, plan, completeness string }
+	searchSeries struct {
+		searches, reduced   prometheus.Counter
+		ef, distances, hops prometheus.Observer
+	}
+)
 
 // NewMetrics returns metrics that have counted nothing, in a registry of their own.
 func NewMetrics() *Metrics {
@@ -98,8 +118,11 @@ func (m *Metrics) Begin() { m.inFlight.Inc() }
 // End counts a call out. collection must be one that exists, or empty.
 func (m *Metrics) End(method, collection string, code codes.Code, took time.Duration) {
 	m.inFlight.Dec()
-	m.calls.WithLabelValues(method, collection, code.String()).Inc()
-	m.duration.WithLabelValues(method, collection).Observe(took.Seconds())
+	s := m.ended.of(endKey{method, collection, code}, func(k endKey) endSeries {
+		return endSeries{m.calls.WithLabelValues(k.method, k.collection, k.code.String()), m.duration.WithLabelValues(k.method, k.collection)}
+	})
+	s.calls.Inc()
+	s.duration.Observe(took.Seconds())
 }
 
 // Refused counts a call that was refused before it was begun.
@@ -131,13 +154,19 @@ type Search struct {
 
 // Searched counts a search.
 func (m *Metrics) Searched(s Search) {
-	m.searches.WithLabelValues(s.Collection, s.Plan, s.Completeness).Inc()
-	m.distances.WithLabelValues(s.Collection).Observe(float64(s.Distances))
+	b := m.searched.of(searchKey{s.Collection, s.Plan, s.Completeness}, func(k searchKey) searchSeries {
+		return searchSeries{
+			searches: m.searches.WithLabelValues(k.collection, k.plan, k.completeness), reduced: m.reduced.WithLabelValues(k.collection),
+			ef: m.ef.WithLabelValues(k.collection), distances: m.distances.WithLabelValues(k.collection), hops: m.hops.WithLabelValues(k.collection),
+		}
+	})
+	b.searches.Inc()
+	b.distances.Observe(float64(s.Distances))
 	if s.Ef > 0 {
-		m.ef.WithLabelValues(s.Collection).Observe(float64(s.Ef))
-		m.hops.WithLabelValues(s.Collection).Observe(float64(s.Hops))
+		b.ef.Observe(float64(s.Ef))
+		b.hops.Observe(float64(s.Hops))
 	}
 	if s.Reduced {
-		m.reduced.WithLabelValues(s.Collection).Inc()
+		b.reduced.Inc()
 	}
 }
