@@ -122,15 +122,15 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	}
 	defer allowed.release()
 	q := newRanked(r, s, &a, &req, &allowed, new(SearchInfo))
-	p := pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}
+	p := q.candidate(slot)
 	near := !q.best(&p)
 	absence := Absence{Score: float32(p.score), HasScore: true}
 	switch {
-	case q.isSeed(slot, id):
+	case q.isSeed(id):
 		absence.Reason, absence.Detail = IsSeed, "the query names it"
 		return absence, nil
-	case !allowed.admits(p.entry):
-		return absence, r.whyDenied(ctx, &absence, p.entry, &req)
+	case !allowed.admits(q.look(&p).entry):
+		return absence, r.whyDenied(ctx, &absence, q.look(&p).entry, &req)
 	case q.below(p.score):
 		absence.Reason, absence.Detail = BelowMinScore, fmt.Sprintf("its score %g is below min_score %g", absence.Score, req.MinScore)
 		return absence, nil
@@ -158,7 +158,7 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 		absence.Detail = fmt.Sprintf("an exact search returns it as neighbor %d; the approximate one, with ef %d, missed it", at+1, ef)
 		return absence, nil
 	}
-	if absence.Rank, err = exact.rankByScore(ctx, &p); err != nil {
+	if absence.Rank, err = newRanked(r, s, &a, &exactly, &allowed, new(SearchInfo)).rankByScore(ctx, &p, id); err != nil {
 		return Absence{}, err
 	}
 	exact.whyNotPicked(&absence, id)
@@ -167,13 +167,13 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 
 // pickOf returns the position of an item among the picks, or -1.
 func (q *ranked) pickOf(id string) int {
-	return slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.cands[p.Index].ID == id })
+	return slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.idOf(q.cands[p.Index].Row) == id })
 }
 
 // whyNotPicked tells what kept an item, which an exact search did not return, from being picked.
 func (q *ranked) whyNotPicked(a *Absence, id string) {
 	a.Reason, a.Detail = BeyondK, fmt.Sprintf("%d items score higher, and only %d are asked for", a.Rank-1, q.req.K)
-	at := slices.IndexFunc(q.cands, func(c rank.Candidate) bool { return c.ID == id })
+	at := slices.IndexFunc(q.cands, func(c rank.Candidate) bool { return q.idOf(c.Row) == id })
 	if at < 0 {
 		return
 	}
@@ -183,12 +183,12 @@ func (q *ranked) whyNotPicked(a *Absence, id string) {
 		return p.Index > at && q.cands[p.Index].Group == c.Group
 	})
 	if q.crowd != nil && passed {
-		if v, blocked := q.crowd.Blocked(c.Limited); blocked {
+		if v, blocked := q.crowd.Blocked(q.limited(c.Row)); blocked {
 			limit, value := q.crowd.Describe(v)
 			a.Reason, a.Attribute, a.Value = CrowdedOut, q.names[limit], value
 			for _, p := range q.picks {
-				if x := &q.cands[p.Index]; slices.Contains(x.Limited, v) && len(a.CrowdedBy) < maxCrowdedBy {
-					a.CrowdedBy = append(a.CrowdedBy, x.ID)
+				if row := q.cands[p.Index].Row; slices.Contains(q.limited(row), v) && len(a.CrowdedBy) < maxCrowdedBy {
+					a.CrowdedBy = append(a.CrowdedBy, q.idOf(row))
 				}
 			}
 			a.Detail = fmt.Sprintf("it is number %d by score, and neighbors with %s %q took the room for %d before it", a.Rank, a.Attribute, clip(value), q.most[limit])
@@ -203,20 +203,21 @@ func (q *ranked) whyNotPicked(a *Absence, id string) {
 }
 
 // rankByScore returns the position, from 1, of an item among all that may be returned, by score and id.
-func (q *ranked) rankByScore(ctx context.Context, p *pooled) (int, error) {
+func (q *ranked) rankByScore(ctx context.Context, p *pooled, id string) (int, error) {
 	found, _, err := q.s.Search(ctx, q.probes[0].vec, hnsw.SearchParams{K: q.r.index.Slots() + 1, Allowed: q.allowed.set, Exact: true})
 	if err != nil {
 		return 0, err
 	}
-	q.pool, q.found, q.looked, q.admitted = q.pool[:0], append(q.found[:0], found...), 0, q.admitted[:0]
+	q.found = found
 	q.admit(0)
+	q.pool = q.list
 	if err := q.compare(ctx); err != nil {
 		return 0, err
 	}
 	position := 1
 	for i := range q.pool {
 		x := &q.pool[i]
-		if x.slot != p.slot && !q.below(x.score) && (x.score > p.score || x.score == p.score && x.id < p.id) {
+		if x.slot != p.slot && !q.below(x.score) && (x.score > p.score || x.score == p.score && q.idOf(uint32(i)) < id) {
 			position++
 		}
 	}

@@ -105,7 +105,8 @@ type SearchRequest struct {
 	// Temperature lets chance into the order where it is above 0, under Seed; 0 means that a seed is drawn.
 	Temperature float64
 	Seed        uint64
-	// Candidates is how many of the best-scored candidates Diversity, Boosts and Temperature choose from; 0 is the default.
+	// Candidates is how many of the best-scored candidates Diversity, Boosts and Temperature choose from, and turns from of each
+	// interest or example; 0 is the default.
 	Candidates int
 	// AllowPartial returns what there is shortly before the context's deadline instead of failing at it.
 	AllowPartial bool

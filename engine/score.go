@@ -60,7 +60,7 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 	for _, id := range req.ItemIDs {
 		slot, ok := r.find(id)
 		if ok {
-			ps, slots = append(ps, pooled{slot: slot, id: id, entry: r.table.entries.at(slot)}), append(slots, slot)
+			ps, slots = append(ps, q.candidate(slot)), append(slots, slot)
 		} else if !missing[id] {
 			missing[id] = true
 			result.Unresolved = append(result.Unresolved, id)
@@ -81,13 +81,14 @@ func (c *Collection) ScoreItems(ctx context.Context, req ScoreRequest) (ScoreRes
 
 // neighbor turns a candidate into a neighbor, without explanation.
 func (q *ranked) neighbor(p *pooled) (Neighbor, error) {
+	id, known := q.id(p), q.look(p)
 	n := Neighbor{
-		ItemID: p.id, Distance: p.distance, Score: float32(p.score), Match: q.probes[p.group].match, revision: p.entry.lsn(),
+		ItemID: id, Distance: p.distance, Score: float32(p.score), Match: q.probes[p.group].match, revision: known.entry.lsn(),
 	}
 	if q.req.WithAttributes {
 		var err error
-		if n.Attributes, err = decodeAttributes(p.entry.attributes(), q.req.AttributeNames); err != nil {
-			return n, fmt.Errorf("item %q: %w", p.id, err)
+		if n.Attributes, err = decodeAttributes(known.entry.attributes(), q.req.AttributeNames); err != nil {
+			return n, fmt.Errorf("item %q: %w", id, err)
 		}
 	}
 	return n, nil

@@ -105,7 +105,7 @@ func (o *requestOracle) ask(req *SearchRequest, profile []Interest) oracleAnswer
 		}
 		allowed = append(allowed, x)
 	}
-	depth := o.depth(req)
+	depth := o.depth(req, each)
 	for {
 		answer, deeper := o.atDepth(req, allowed, vecs, weights, each, depth)
 		if !deeper {
@@ -115,10 +115,10 @@ func (o *requestOracle) ask(req *SearchRequest, profile []Interest) oracleAnswer
 	}
 }
 
-// depth is the documented number of candidates: of candidate_count, or by the score alone any number that suffices.
-func (o *requestOracle) depth(req *SearchRequest) int {
+// depth is the documented number of candidates, of each probe that takes turns; by the score alone any number that suffices.
+func (o *requestOracle) depth(req *SearchRequest, each bool) int {
 	switch {
-	case !req.reranked():
+	case !req.reranked() && !each:
 		return len(o.items) + 1
 	case req.Candidates > 0:
 		return req.Candidates
@@ -171,17 +171,10 @@ func (o *requestOracle) atDepth(req *SearchRequest, allowed []oracleItem, vecs [
 	if !each {
 		weights = []float64{1}
 	}
-	left := o.greedy(req, pool, weights, each, &answer.picks)
+	o.greedy(req, pool, weights, each, &answer.picks)
 	bottom := req.HasMinScore && !math.IsInf(highest, -1) && float32(highest) < req.MinScore
-	if !bottom {
-		if len(answer.picks) < req.K && !math.IsInf(highest, -1) {
-			return answer, true
-		}
-		for g := range floors {
-			if each && !math.IsInf(highest, -1) && !math.IsInf(floors[g], -1) && left[g] == 0 {
-				return answer, true
-			}
-		}
+	if !bottom && len(answer.picks) < req.K && !math.IsInf(highest, -1) {
+		return answer, true
 	}
 	switch {
 	case len(answer.picks) == req.K:
@@ -264,8 +257,8 @@ func keywordsOf(it Item, name string) []string {
 	return nil
 }
 
-// greedy picks in rank order, groups in turns, and returns how many that fit are left in each group.
-func (o *requestOracle) greedy(req *SearchRequest, pool []oracleItem, weights []float64, each bool, picks *[]oracleItem) []int {
+// greedy picks in rank order, groups in turns.
+func (o *requestOracle) greedy(req *SearchRequest, pool []oracleItem, weights []float64, each bool, picks *[]oracleItem) {
 	credit := make([]float64, len(weights))
 	taken := map[string]bool{}
 	next := func(g int) *oracleItem {
@@ -289,24 +282,13 @@ func (o *requestOracle) greedy(req *SearchRequest, pool []oracleItem, weights []
 			}
 		}
 		if turn < 0 {
-			break
+			return
 		}
 		credit[turn] -= sum
 		x := next(turn)
 		taken[x.ID] = true
 		*picks = append(*picks, *x)
 	}
-	left := make([]int, len(weights))
-	for i := range pool {
-		if x := &pool[i]; !taken[x.ID] && !overLimit(req, *picks, x) {
-			if each {
-				left[x.group]++
-			} else {
-				left[0]++
-			}
-		}
-	}
-	return left
 }
 
 // differs compares an answer with the oracle's.

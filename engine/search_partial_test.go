@@ -66,8 +66,11 @@ func TestPartialAnswers(t *testing.T) {
 			if res.Info.Completeness != PartialDeadline || (len(res.Neighbors) < req.K) != (res.Info.Shortfall == ShortOfTime) {
 				t.Fatalf("deadline at look %d: %d neighbors, %+v", n, len(res.Neighbors), res.Info)
 			}
+			if (len(res.Neighbors) == 0) != (res.Info.Distances == 0) {
+				t.Errorf("deadline at look %d: %d neighbors after %d distances", n, len(res.Neighbors), res.Info.Distances)
+			}
 			if len(res.Neighbors) < most {
-				t.Errorf("deadline at look %d: %d neighbors after %d with less time", n, len(res.Neighbors), most)
+				t.Errorf("exact %v, deadline at look %d: %d neighbors after %d with less time: %+v", exact, n, len(res.Neighbors), most, res.Info)
 			}
 			most = len(res.Neighbors)
 			if most > 0 {

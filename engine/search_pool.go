@@ -9,14 +9,16 @@ import (
 	"github.com/segue-ann/segue/hnsw"
 )
 
-// gather fills the pool with the candidates of a depth: the items that may be neighbors and score higher than the first one
-// beyond that depth. With last even ties with that one are taken, as many as were found, because nothing deeper comes.
+// gather fills list with the candidates of a depth: what was found that may be a neighbor. Every other item scores at most the
+// floor of its list. With last the floor is below what was found last, ties and all, because nothing deeper comes.
 //
-// Where probes share the score there is one list of candidates, by the best of them; where each has its own turns, each has
-// its own list.
+// Where probes share the score there is one list of candidates, by the best of them; where each has its own turns, each has its
+// own list. Where ctx ends, list has what was found until then.
 func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
-	q.pool, q.floors = q.pool[:0], q.floors[:0]
-	q.exhausted, q.belowMin, q.nearNegative = true, false, false
+	q.floors = q.floors[:0]
+	if q.aim.each {
+		q.list, q.shallow = q.shallow[:0], q.list
+	}
 	// One more than the depth, and what will be dropped.
 	want := depth + 1 + len(q.aim.seeds) + overFetch
 	lists := 1
@@ -28,39 +30,35 @@ func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 		if q.aim.each {
 			probes = q.probes[g : g+1]
 		}
-		if err := q.fetch(ctx, probes, want); err != nil {
+		err := q.fetch(ctx, probes, want)
+		first := len(q.list)
+		q.admit(g)
+		if err != nil {
+			if q.aim.each { // the probes that were not come to have what they had
+				q.list = append(q.list, q.shallow...)
+			}
 			return err
 		}
-		first := len(q.pool)
-		q.admit(g)
 		floor := math.Inf(-1)
 		full := len(q.found) >= want
 		switch {
 		case full && last:
 			floor = math.Nextafter(q.scoreOf(q.farthest()), math.Inf(-1))
-		case first+depth < len(q.pool) && !last:
-			floor = q.pool[first+depth].score
-		case full: // so many were stale: what was found last is the bound
+		case q.depthShows() && first+depth < len(q.list) && !last:
+			floor = q.list[first+depth].score
+		case full:
 			floor = q.scoreOf(q.farthest())
 		}
-		q.exhausted = q.exhausted && math.IsInf(floor, -1)
 		q.floors = append(q.floors, floor)
 	}
-	if q.aim.each || len(q.aim.negatives) > 0 {
-		if err := q.compare(ctx); err != nil {
-			return err
-		}
-	}
-	q.cut()
 	return nil
 }
 
-// fetch makes found the n nearest slots to any of the probes, as the request wants them found, and more where more were found
-// on the way. With one list of candidates it goes on where it stopped, and what a wider beam finds late can be nearer than what
-// came before.
+// fetch makes found the n nearest slots to any of the probes, as the request wants them found, ascending. With one list of
+// candidates it goes on where it stopped. Where ctx ends, found has what was found until then.
 func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if q.aim.each || !q.begun {
-		how := q.r.effortFor(q.req, n, max(DefaultEf(q.req.K), n+n/2), q.allowed)
+		how := q.effort(n)
 		ef := max(how.ef, n)
 		// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
 		// all, in the order of memory.
@@ -69,11 +67,14 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 		for i := range probes {
 			vecs[i] = probes[i].vec
 		}
+		q.found, q.stats, q.listed = q.found[:0], hnsw.SearchStats{}, 0
+		if !q.aim.each {
+			q.list, q.looks = q.list[:0], q.looks[:0]
+		}
 		if err := q.s.Begin(ctx, hnsw.SearchParams{K: n, Ef: ef, Allowed: q.allowed.set, Exact: exact}, vecs...); err != nil {
 			return err
 		}
-		q.begun, q.found, q.stats = true, q.found[:0], hnsw.SearchStats{}
-		q.admitted, q.looked, q.stale = q.admitted[:0], 0, false
+		q.begun = true
 		q.info.EfUsed, q.info.ExpectedRecall = ef, how.expected
 	} else if n > len(q.found) {
 		q.info.ExpectedRecall = 0 // deeper than the beam was made for
@@ -88,17 +89,23 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if q.info.Plan = planOf(stats); q.info.Plan == PlanExact {
 		q.info.EfUsed = 0
 	}
-	if err != nil {
-		return err
+	sorted := len(q.found) == 0 || len(more) == 0 || more[0].Distance > q.farthest()
+	if q.found = append(q.found, more...); !sorted { // a wider beam finds what is nearer than what a narrow one gave
+		slices.SortFunc(q.found, func(a, b hnsw.Candidate) int {
+			return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Slot, b.Slot))
+		})
+		q.list, q.looks, q.listed = q.list[:0], q.looks[:0], 0
 	}
-	q.found = append(q.found, more...)
-	return nil
+	return err
+}
+
+// effort is how much work finding the n nearest may be.
+func (q *ranked) effort(n int) effort {
+	return q.r.effortFor(q.req, n, max(DefaultEf(q.req.K), n+n/2), q.allowed)
 }
 
 // farthest is the largest distance that was found.
-func (q *ranked) farthest() float32 {
-	return slices.MaxFunc(q.found, func(a, b hnsw.Candidate) int { return cmp.Compare(a.Distance, b.Distance) }).Distance
-}
+func (q *ranked) farthest() float32 { return q.found[len(q.found)-1].Distance }
 
 const scanFactor = 8
 
@@ -107,41 +114,51 @@ func (q *ranked) scoreOf(distance float32) float64 {
 	return q.aim.scale*float64(q.r.score(distance)) + q.aim.offset
 }
 
-// admit fills admitted with what was found, but for seeds and stale slots. What was admitted before stays, so that going deeper
-// costs what is new; unless something in it was stale, which what is new may replace. group is the list's, where there are several.
+// admit adds what was found and is not there yet to the list, but for the query's own items. group is the list's, where there are
+// several.
 func (q *ranked) admit(group int) {
-	if q.aim.each || q.stale {
-		q.admitted, q.looked, q.stale = q.admitted[:0], 0, false
-	}
-	first := len(q.admitted)
-	for _, cand := range q.found[q.looked:] {
-		e := q.r.table.entries.at(cand.Slot)
-		id := e.id()
-		if q.isSeed(cand.Slot, id) || !q.allowed.admits(e) || q.r.superseded(id, cand.Slot, q.found) {
+	for _, cand := range q.found[q.listed:] {
+		if slices.Contains(q.seeds, cand.Slot) {
 			continue
-		}
-		if now, ok := q.r.table.slotOf(id); !ok || now != cand.Slot {
-			q.stale = true
 		}
 		if !q.aim.each {
 			group = int(cand.Query)
 		}
-		p := pooled{slot: cand.Slot, id: id, entry: e, distance: cand.Distance, score: q.scoreOf(cand.Distance), group: group}
-		q.weigh(&p)
-		q.admitted = append(q.admitted, p)
+		p := q.candidate(cand.Slot)
+		p.distance, p.score, p.group = cand.Distance, q.scoreOf(cand.Distance), group
+		q.list = append(q.list, p)
 	}
-	q.looked = len(q.found)
-	if n := len(q.admitted); first > 0 && first < n && q.admitted[first].distance <= q.admitted[first-1].distance {
-		// A wider beam found what is nearer than what a narrow one gave.
-		slices.SortFunc(q.admitted, func(a, b pooled) int {
-			return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.slot, b.slot))
-		})
-	}
-	q.pool = append(q.pool, q.admitted...)
+	q.listed = len(q.found)
 }
 
-// weigh fills in what limits, boosts and exploration make of a candidate.
-func (q *ranked) weigh(p *pooled) {
+// candidate returns a candidate of which nothing is known yet.
+func (q *ranked) candidate(slot uint32) pooled {
+	q.looks = append(q.looks, look{slot: slot})
+	return pooled{slot: slot, at: len(q.looks) - 1}
+}
+
+// settle fills the pool with those of the list that belong there: of each slot one, of the list of its best probe, not too near to
+// a negative, and not where items that were not found may come before it.
+func (q *ranked) settle(ctx context.Context) error {
+	q.pool = append(q.pool[:0], q.list...)
+	if len(q.gone) > 0 {
+		q.pool = slices.DeleteFunc(q.pool, func(p pooled) bool { return slices.Contains(q.gone, p.slot) })
+	}
+	q.belowMin, q.nearNegative = false, false
+	if q.aim.each || len(q.aim.negatives) > 0 {
+		if err := q.compare(ctx); err != nil {
+			return err
+		}
+	}
+	q.cut()
+	for i := range q.pool {
+		q.raise(&q.pool[i])
+	}
+	return nil
+}
+
+// raise adds up what boosts and exploration make of a candidate.
+func (q *ranked) raise(p *pooled) {
 	for b := range q.req.Boosts {
 		x, _ := q.boost(p, &q.req.Boosts[b])
 		p.extra += x
@@ -149,24 +166,55 @@ func (q *ranked) weigh(p *pooled) {
 	if q.req.Temperature > 0 {
 		p.extra += q.noise(p)
 	}
-	if q.crowd != nil {
-		p.limited = q.limited(p)
-	}
 }
 
-func (q *ranked) isSeed(slot uint32, id string) bool {
-	if q.req.IncludeSeeds {
-		return false
-	}
-	if slot == q.aim.seed || q.req.Query.ItemID == id {
-		return true
-	}
-	for _, seed := range q.aim.seeds {
-		if seed == id {
-			return true
+// lookAhead is how many candidates are looked up together: their cache misses overlap.
+const lookAhead = 8
+
+// look returns what is known of a candidate, with its entry.
+func (q *ranked) look(p *pooled) *look {
+	if q.looks[p.at].entry == nil {
+		for i := p.at; i < min(p.at+lookAhead, len(q.looks)); i++ {
+			if l := &q.looks[i]; l.entry == nil {
+				l.entry = q.r.table.entries.at(l.slot)
+			}
 		}
 	}
-	return false
+	return &q.looks[p.at]
+}
+
+// id returns the item id of a candidate.
+func (q *ranked) id(p *pooled) string {
+	l := q.look(p)
+	if l.id == "" {
+		l.id = l.entry.id()
+	}
+	return l.id
+}
+
+// idOf returns that of row of the pool.
+func (q *ranked) idOf(row uint32) string { return q.id(&q.pool[row]) }
+
+// isSeed says whether the query names an item, and does not want it.
+func (q *ranked) isSeed(id string) bool {
+	return !q.req.IncludeSeeds && (id == q.req.Query.ItemID || slices.Contains(q.aim.seeds, id))
+}
+
+// dropStale notes the picks that are not what was searched for any more, so that the next settle leaves them out: items that were
+// deleted or written anew since, unless an old version stands for the new one because that was not found. It reports whether
+// there were any.
+func (q *ranked) dropStale() bool {
+	before := len(q.gone)
+	for _, pick := range q.picks {
+		row := q.cands[pick.Index].Row
+		id, p := q.idOf(row), &q.pool[row]
+		now, ok := q.r.table.slotOf(id)
+		replaced := ok && now != p.slot && slices.ContainsFunc(q.pool, func(o pooled) bool { return o.slot == now })
+		if !ok || replaced || q.isSeed(id) || !q.allowed.admits(q.r.table.entries.at(p.slot)) {
+			q.gone = append(q.gone, p.slot)
+		}
+	}
+	return len(q.gone) > before
 }
 
 // compare makes the pool a set, scores every candidate for all probes, gives it to the best, and drops what is at least as
@@ -250,10 +298,7 @@ func (q *ranked) best(p *pooled) bool {
 // cut drops candidates at or below the floor of their list, where there may be others that were not found, and below the
 // minimum score.
 func (q *ranked) cut() {
-	highest := math.Inf(-1)
-	for _, f := range q.floors {
-		highest = max(highest, f)
-	}
+	highest := slices.Max(q.floors)
 	kept := q.pool[:0]
 	for _, p := range q.pool {
 		floor := highest
@@ -268,6 +313,7 @@ func (q *ranked) cut() {
 		}
 	}
 	q.pool = kept
+	q.exhausted = math.IsInf(highest, -1)
 	if !q.exhausted && q.below(highest) {
 		// What lies deeper scores below the minimum too: it is as if there were nothing.
 		q.exhausted, q.belowMin = true, true

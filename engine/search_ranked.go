@@ -19,9 +19,12 @@ import (
 // diversity, chance, a minimum score or pages.
 //
 // It fetches the best-scored candidates to some depth, lets package rank pick from them, and goes deeper while that gives too
-// few. How deep it went shows in the result only where candidates are chosen by more than their score; then the depth is what
-// the request says, and twice that, and so on. The candidates of a depth are exactly the items that score higher than the
-// first one beyond it, so that no tie is cut by what only the index knows.
+// few. How deep it went shows in the result only where candidates are chosen by more than their score, or interests take turns;
+// then the depth is what the request says, and twice that, and so on. The candidates of a depth are exactly the items that score
+// higher than the first one beyond it, so that no tie is cut by what only the index knows.
+//
+// What is known of a candidate beyond its score is looked up when it is asked for. Most of what a limit drives the search to is
+// never picked; what is picked is looked at again, because items may have been written since the search began (dropStale).
 type ranked struct {
 	r    *release
 	s    *hnsw.Searcher
@@ -32,43 +35,52 @@ type ranked struct {
 	allowed *allowance
 
 	probes []probe
+	seeds  []uint32 // slots that may not be answered
 	names  []string // attribute of each limit
 	most   []int    // of each limit
 	crowd  *rank.Crowd
 	now    time.Time
 	seed   uint64
 
-	begun bool // a search was begun, whose results so far are found
-	found []hnsw.Candidate
+	begun bool             // a search was begun, whose results so far are found
+	found []hnsw.Candidate // ascending by distance, then slot
 	stats hnsw.SearchStats // of the search that was begun
-	// kept is the answer so far, of keptPicks picks, where a partial one is allowed; hurried while the first of those is made.
-	kept      SearchResult
+	// kept is the answer of keptPicks picks that a scan is to better, where it may come too late; hurried while that is made.
+	kept      *SearchResult
 	keptPicks int
 	hurried   bool
 
-	admitted []pooled // of found[:looked], what may be a candidate; stale: some of it is an old version
-	looked   int
-	stale    bool
-
-	pool  []pooled
-	cands []rank.Candidate
-	picks []rank.Pick
+	gone    []uint32 // slots that dropStale dropped
+	list    []pooled // what may be a candidate, list after list
+	listed  int      // of found, how many were looked through for list
+	shallow []pooled // list as it was at the depth before, where there are several
+	looks   []look   // of list
+	values  []rank.ValueID
+	pool    []pooled // the candidates
+	cands   []rank.Candidate
+	picks   []rank.Pick
 	// What was seen while the pool was filled.
 	exhausted, belowMin, nearNegative bool
-	// floors[g]: every item of list g that scores higher is in the pool; -Inf where all are.
+	// floors[g]: every item of list g that scores higher is in list; -Inf where all are.
 	floors []float64
 }
 
 // pooled is a candidate as the engine knows it.
 type pooled struct {
 	slot     uint32
-	id       string
-	entry    entry
 	distance float32 // to the best probe
-	score    float64
 	group    int     // index of the best probe
+	score    float64
 	extra    float64 // what boosts and exploration add to the score
-	limited  []rank.ValueID
+	at       int     // of its look
+}
+
+// look is what is looked up of a candidate where that is asked for, and then does not change: attributes may, meanwhile.
+type look struct {
+	slot    uint32
+	entry   entry
+	id      string
+	limited []rank.ValueID // nil: not asked for
 }
 
 // maxCandidates bounds how deep limits may drive a search.
@@ -94,12 +106,33 @@ func (q *ranked) answer(search, caller context.Context, result *SearchResult) er
 	if !q.req.AllowPartial || caller.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	result.Neighbors, result.Next = q.kept.Neighbors, q.kept.Next
 	result.Info.Completeness, result.Info.ExpectedRecall = PartialDeadline, 0
+	if q.kept == nil {
+		if err := q.hasten(caller, result); err != nil {
+			return err
+		}
+	} else {
+		result.Neighbors, result.Next = q.kept.Neighbors, q.kept.Next
+	}
 	if q.keptPicks < q.req.K {
 		result.Info.Shortfall = ShortOfTime
 	}
 	return nil
+}
+
+// hasten answers with the best of what was found until now, by every rule but diversity, which takes time.
+func (q *ranked) hasten(ctx context.Context, result *SearchResult) error {
+	q.floors = append(q.floors[:0], slices.Repeat([]float64{math.Inf(-1)}, len(q.probes))...)
+	for again := true; again; again = q.dropStale() {
+		if err := q.settle(ctx); err != nil {
+			return err
+		}
+		if err := q.pick(ctx, 0); err != nil {
+			return err
+		}
+	}
+	q.keptPicks = len(q.picks)
+	return q.neighbors(result)
 }
 
 func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed *allowance, info *SearchInfo) *ranked {
@@ -112,6 +145,16 @@ func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed
 	}
 	if len(q.names) > 0 {
 		q.crowd = rank.NewCrowd(q.most...)
+	}
+	if !req.IncludeSeeds {
+		for _, id := range a.seeds {
+			if slot, ok := r.table.slotOf(id); ok {
+				q.seeds = append(q.seeds, slot)
+			}
+		}
+		if a.seed != noSeed {
+			q.seeds = append(q.seeds, a.seed)
+		}
 	}
 	if req.Temperature > 0 {
 		for q.seed == 0 {
@@ -138,90 +181,100 @@ func (q *ranked) deadline(ctx context.Context) (context.Context, context.CancelF
 	return context.WithDeadline(ctx, at.Add(-margin))
 }
 
-// firstDepth is how many candidates are fetched at first for each probe.
-func (q *ranked) firstDepth() int {
-	l, k := q.r.engine.opts.Limits, q.req.K
-	if !q.req.reranked() {
-		// What a beam of the usual width has found anyway, but for its less reliable end.
-		return max(k, 2*DefaultEf(k)/3-overFetch-1)
-	}
+// depthShows says whether the result depends on how deep the search went.
+func (q *ranked) depthShows() bool { return q.req.reranked() || q.aim.each }
+
+// candidateCount is how many candidates a request chooses from, where the depth shows: of each probe that takes turns.
+func (q *ranked) candidateCount() int {
 	if q.req.Candidates > 0 {
 		return q.req.Candidates
 	}
-	most := l.MaxCandidates
+	most := q.r.engine.opts.Limits.MaxCandidates
 	if q.req.Diversity > 0 {
-		most = l.MaxDiverse
+		most = q.r.engine.opts.Limits.MaxDiverse
 	}
-	return min(max(200, 4*k), most)
+	return min(max(200, 4*q.req.K), most)
 }
 
-// run fetches and picks until K are picked, everything was seen, or the bound is reached. Where a partial answer is allowed it
-// begins with one from the K nearest of the graph: what comes after may take longer than there is time.
+// firstDepth is how many candidates are fetched at first for each probe.
+func (q *ranked) firstDepth() int {
+	if q.req.reranked() {
+		return q.candidateCount()
+	}
+	// What a beam of the usual width has found anyway, but for its less reliable end.
+	first := max(q.req.K, 2*DefaultEf(q.req.K)/3-overFetch-1)
+	if q.aim.each {
+		first = min(first, q.candidateCount())
+	}
+	return first
+}
+
+// run fetches and picks until K are picked, everything was seen, or the bound is reached. Where a partial answer is allowed to an
+// exact search, it begins with one from the K nearest of the graph: half a scan has found nothing that means anything.
 func (q *ranked) run(ctx context.Context) error {
-	if q.req.AllowPartial {
+	if q.req.AllowPartial && q.effort(q.req.K).exact {
 		q.hurried = true
-		if err := errors.Join(q.gather(ctx, q.req.K, false), q.pick(ctx), q.keep()); err != nil {
+		for again := true; again; again = q.dropStale() {
+			if err := q.seek(ctx, q.req.K, true); err != nil {
+				return err
+			}
+		}
+		q.kept, q.keptPicks = new(SearchResult), len(q.picks)
+		if err := q.neighbors(q.kept); err != nil {
 			return err
 		}
-		q.hurried = false
-		q.begun = q.begun && !q.req.Exact && q.req.TargetRecall == 0
+		q.hurried, q.begun = false, false
 	}
 	depth := q.firstDepth()
 	most := max(depth, maxCandidates/len(q.probes))
 	for {
-		if err := q.gather(ctx, depth, depth == most); err != nil {
+		if err := q.seek(ctx, depth, depth == most); err != nil {
 			return err
 		}
-		if err := q.pick(ctx); err != nil {
-			return err
+		if q.exhausted || depth == most || !q.wantsMore(depth) {
+			if !q.dropStale() {
+				return nil
+			}
+			continue // others take their places
 		}
-		if err := q.keep(); err != nil {
-			return err
-		}
-		if q.exhausted || depth == most || !q.dry() {
-			return nil
-		}
-		depth = min(2*depth, most)
+		depth = min(q.deeper(depth), most)
 	}
 }
 
-// keep keeps the answer so far.
-func (q *ranked) keep() error {
-	if !q.req.AllowPartial {
-		return nil
+// seek picks from the candidates of a depth.
+func (q *ranked) seek(ctx context.Context, depth int, last bool) error {
+	if err := q.gather(ctx, depth, last); err != nil {
+		return err
 	}
-	q.kept, q.keptPicks = SearchResult{}, len(q.picks)
-	return q.neighbors(&q.kept)
+	if err := q.settle(ctx); err != nil {
+		return err
+	}
+	return q.pick(ctx, q.req.Diversity)
 }
 
-// dry says whether deeper candidates could change the picks: there are too few, or a probe had none left for its turns.
-func (q *ranked) dry() bool {
+// wantsMore says whether to go deeper: there are too few picks, or a probe had none left for its turns and is due more.
+func (q *ranked) wantsMore(depth int) bool {
 	if len(q.picks) < q.req.K {
 		return true
 	}
-	if !q.aim.each {
+	if !q.aim.each || depth >= q.candidateCount() {
 		return false
 	}
 	left := make([]int, len(q.probes))
-	for i := range q.cands {
-		c := &q.cands[i]
-		blocked := false
+	count := func(index, n int) {
+		c := &q.cands[index]
 		if q.crowd != nil {
-			_, blocked = q.crowd.Blocked(c.Limited)
+			if _, blocked := q.crowd.Blocked(q.limited(c.Row)); blocked {
+				return
+			}
 		}
-		if !blocked {
-			left[c.Group]++
-		}
+		left[c.Group] += n
+	}
+	for i := range q.cands {
+		count(i, 1)
 	}
 	for _, p := range q.picks {
-		c := &q.cands[p.Index]
-		blocked := false
-		if q.crowd != nil {
-			_, blocked = q.crowd.Blocked(c.Limited)
-		}
-		if !blocked {
-			left[c.Group]--
-		}
+		count(p.Index, -1)
 	}
 	for g, n := range left {
 		if n == 0 && !math.IsInf(q.floors[g], -1) {
@@ -231,27 +284,47 @@ func (q *ranked) dry() bool {
 	return false
 }
 
+// deeper returns the depth to look at after depth. Where it does not show, it is about what picks of the second half of the
+// candidates make hope to suffice.
+func (q *ranked) deeper(depth int) int {
+	switch {
+	case q.req.reranked() || depth >= q.candidateCount() && q.aim.each:
+		return 2 * depth
+	case q.aim.each:
+		return q.candidateCount()
+	}
+	half, late := len(q.cands)/2, 0
+	for _, p := range q.picks {
+		if p.Index >= half {
+			late++
+		}
+	}
+	missing := q.req.K - len(q.picks)
+	hope := missing * 5 / 4 * (len(q.cands) - half) / max(late, 1)
+	return min(max(depth+hope, depth+depth/4), 4*depth)
+}
+
 // pick ranks the pool and picks from it.
-func (q *ranked) pick(ctx context.Context) error {
+func (q *ranked) pick(ctx context.Context, diversity float64) error {
+	o := rank.Options{K: q.req.K, Crowd: q.crowd, Limited: q.limited, Diversity: diversity}
+	if q.aim.each {
+		for i := range q.probes {
+			o.Weights = append(o.Weights, q.probes[i].weight)
+		}
+	}
 	if q.crowd != nil {
 		q.crowd.Reset()
 	}
 	q.cands = q.cands[:0]
 	for i := range q.pool {
 		p := &q.pool[i]
-		c := rank.Candidate{ID: p.id, Value: p.score + p.extra, Row: uint32(i), Limited: p.limited}
+		c := rank.Candidate{Value: p.score + p.extra, Row: uint32(i)}
 		if q.aim.each {
 			c.Group = p.group
 		}
 		q.cands = append(q.cands, c)
 	}
-	rank.Sort(q.cands)
-	o := rank.Options{K: q.req.K, Crowd: q.crowd, Diversity: q.req.Diversity}
-	if q.aim.each {
-		for i := range q.probes {
-			o.Weights = append(o.Weights, q.probes[i].weight)
-		}
-	}
+	rank.Sort(q.cands, q.idOf)
 	if o.Diversity > 0 {
 		o.Vectors = q.matrix()
 	}
@@ -263,18 +336,22 @@ func (q *ranked) pick(ctx context.Context) error {
 	return nil
 }
 
-// limited returns the values of a candidate that limits count.
-func (q *ranked) limited(p *pooled) []rank.ValueID {
-	var out []rank.ValueID
+// limited returns the values of a row of the pool that limits count.
+func (q *ranked) limited(row uint32) []rank.ValueID {
+	known := q.look(&q.pool[row])
+	if known.limited != nil {
+		return known.limited
+	}
+	from := len(q.values)
 	for l, name := range q.names {
-		v, ok := attribute.Lookup(p.entry.attributes(), name)
+		v, ok := attribute.Lookup(known.entry.attributes(), name)
 		if !ok {
 			continue
 		}
-		first := len(out)
+		first := len(q.values)
 		count := func(value []byte) {
-			if id := q.crowd.Value(l, value); !slices.Contains(out[first:], id) {
-				out = append(out, id)
+			if id := q.crowd.Value(l, value); !slices.Contains(q.values[first:], id) {
+				q.values = append(q.values, id)
 			}
 		}
 		if v.Type != Keyword {
@@ -285,7 +362,11 @@ func (q *ranked) limited(p *pooled) []rank.ValueID {
 			count(k)
 		}
 	}
-	return out
+	known.limited = q.values[from:len(q.values):len(q.values)]
+	if known.limited == nil {
+		known.limited = []rank.ValueID{}
+	}
+	return known.limited
 }
 
 // valueText is the value of an attribute that is no keyword, as text: equal for equal values.
@@ -305,7 +386,7 @@ func valueText(v Value) string {
 
 // boost returns what a boost adds to a candidate; ok is false where the candidate has no value for it.
 func (q *ranked) boost(p *pooled, b *Boost) (contribution float64, ok bool) {
-	v, ok := attribute.Lookup(p.entry.attributes(), b.Attribute)
+	v, ok := attribute.Lookup(q.look(p).entry.attributes(), b.Attribute)
 	if !ok || (v.Type == Timestamp) != (b.Transform == TimeDecay) {
 		return 0, false
 	}
@@ -330,7 +411,9 @@ func (q *ranked) boost(p *pooled, b *Boost) (contribution float64, ok bool) {
 	return 0, false
 }
 
-func (q *ranked) noise(p *pooled) float64 { return q.req.Temperature * rank.Noise(q.seed, p.id) }
+func (q *ranked) noise(p *pooled) float64 {
+	return q.req.Temperature * rank.Noise(q.seed, q.look(p).entry.id())
+}
 
 // matrix copies the pool's vectors, those of inner product normalised: their length says how much they are liked, not what
 // they are.
@@ -365,7 +448,7 @@ func (q *ranked) finish() {
 	case !one: // beams are measured for one query vector
 		info.ExpectedRecall = 0
 	}
-	if q.req.reranked() || q.aim.each {
+	if q.depthShows() {
 		info.Candidates = len(q.pool)
 	}
 	switch {
@@ -402,7 +485,7 @@ func (q *ranked) neighbors(result *SearchResult) error {
 		result.Neighbors = append(result.Neighbors, n)
 	}
 	if to < len(q.picks) {
-		result.Next = &Cursor{Offset: to, ItemID: q.pool[q.cands[q.picks[to-1].Index].Row].id}
+		result.Next = &Cursor{Offset: to, ItemID: q.idOf(q.cands[q.picks[to-1].Index].Row)}
 	}
 	return nil
 }
@@ -414,7 +497,7 @@ func (q *ranked) page() (from, to int) {
 	}
 	from = min(q.req.After.Offset, len(q.picks))
 	if last := q.req.After.ItemID; last != "" {
-		if at := slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.cands[p.Index].ID == last }); at >= 0 {
+		if at := slices.IndexFunc(q.picks, func(p rank.Pick) bool { return q.idOf(q.cands[p.Index].Row) == last }); at >= 0 {
 			from = at + 1
 		}
 	}

@@ -72,8 +72,8 @@ func (s *Searcher) Begin(ctx context.Context, p SearchParams, vecs ...[]float32)
 // batch before: a wider beam finds what a narrow one missed.
 //
 // The result belongs to s until its next call; the stats are those of the search since Begin. Errors: ErrK, ErrNotBegun,
-// ErrClosed, ctx.Err(), which ends the search. Cost: about that of one search of the width reached, however many batches it
-// took, and a pass over what was scored for each widening.
+// ErrClosed, ctx.Err(), which ends the search: with it comes the best of what the search holds. Cost: about that of one search
+// of the width reached, however many batches it took, and a pass over what was scored for each widening.
 func (s *Searcher) More(ctx context.Context, n int) ([]Candidate, SearchStats, error) {
 	switch {
 	case s.closed:
@@ -83,11 +83,15 @@ func (s *Searcher) More(ctx context.Context, n int) ([]Candidate, SearchStats, e
 	case n < 1:
 		return nil, SearchStats{}, ErrK
 	}
-	if err := s.collect(ctx, n); err != nil {
+	err := s.collect(ctx, n)
+	if err != nil {
 		s.more.active = false
-		return nil, s.stats(), err
+		if s.more.started {
+			s.fill(n)
+			s.give(n)
+		}
 	}
-	return s.results, s.stats(), nil
+	return s.results, s.stats(), err
 }
 
 // collect moves the next n results to s.results.

@@ -179,11 +179,19 @@ func All(src []byte) iter.Seq2[[]byte, Raw] {
 
 // Lookup returns one attribute of an encoded set. Cost: one pass; it allocates nothing.
 func Lookup(src []byte, name string) (Raw, bool) {
-	r := Read(src)
-	for n, value, ok := r.Next(); ok && string(n) <= name; n, value, ok = r.Next() {
-		if string(n) == name {
-			return value, true
+	if len(src) == 0 || src[0] != format {
+		return Raw{}, false
+	}
+	d := decoder{src: src[1:]}
+	for range d.count(minAttribute) {
+		switch n := d.bytes(); {
+		case string(n) == name:
+			value := d.raw()
+			return value, !d.bad
+		case string(n) > name:
+			return Raw{}, false
 		}
+		d.raw()
 	}
 	return Raw{}, false
 }
@@ -216,7 +224,7 @@ func (r Raw) Value() Value {
 func (r Raw) Keywords() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		d := decoder{src: r.bytes}
-		for range d.count(1) {
+		for range d.length() {
 			if !yield(d.bytes()) {
 				return
 			}
@@ -252,6 +260,11 @@ type decoder struct {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.src) > 0 && d.src[0] < 0x80 { // nearly always
+		v := d.src[0]
+		d.src = d.src[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.src)
 	if n <= 0 {
 		d.fail()
@@ -291,7 +304,17 @@ func (d *decoder) take(n int) []byte {
 	return b
 }
 
-func (d *decoder) bytes() []byte { return d.take(d.count(1)) }
+// length reads a number of bytes, or of things of at least one byte each, bounded by what is left.
+func (d *decoder) length() int {
+	n := d.uvarint()
+	if n > uint64(len(d.src)) {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) bytes() []byte { return d.take(d.length()) }
 
 func (d *decoder) fail() { d.bad, d.src = true, nil }
 
@@ -304,17 +327,13 @@ func (d *decoder) raw() Raw {
 	from := d.src
 	switch Type(t[0]) {
 	case Keyword:
-		for range d.count(1) {
+		for range d.length() {
 			d.bytes()
 		}
 	case Bool:
 		d.take(1)
 	case Int, Timestamp:
-		if _, n := binary.Varint(d.src); n > 0 {
-			d.src = d.src[n:]
-		} else {
-			d.fail()
-		}
+		d.uvarint() // as long as the varint that it is
 	case Float:
 		d.take(8)
 	case Markets:

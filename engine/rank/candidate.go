@@ -8,27 +8,41 @@ import (
 
 // Candidate is one item that may be picked.
 type Candidate struct {
-	// ID breaks ties; ids of a list are unique.
-	ID string
 	// Value is the rank value, finite.
 	Value float64
 	// Group is the index of the example or interest that brought the candidate; 0 where there is only one.
 	Group int
-	// Limited are the values that crowding limits count, as Crowd.Value gave them; each once.
-	Limited []ValueID
-	// Row is the candidate's row of the Matrix; unused without diversity.
+	// Row is the candidate's number: what Sort and Options.Limited ask by, and its row of the Matrix.
 	Row uint32
 }
 
-// Compare orders by rank: higher values first, then lower ids.
-func Compare(a, b *Candidate) int {
-	if c := cmp.Compare(b.Value, a.Value); c != 0 {
-		return c
+// Sort puts candidates into rank order: higher values first, then lower ids, which are unique. id is asked only about candidates
+// that share a value. Cost: O(n log n), less where they nearly are in order.
+func Sort(cs []Candidate, id func(row uint32) string) {
+	slices.SortFunc(cs, func(a, b Candidate) int { return cmp.Compare(b.Value, a.Value) })
+	for len(cs) > 0 {
+		run := 1
+		for run < len(cs) && cs[run].Value == cs[0].Value {
+			run++
+		}
+		if run > 1 {
+			sortByID(cs[:run], id)
+		}
+		cs = cs[run:]
 	}
-	return strings.Compare(a.ID, b.ID)
 }
 
-// Sort puts candidates into rank order. Cost: O(n log n), less where they nearly are.
-func Sort(cs []Candidate) {
-	slices.SortFunc(cs, func(a, b Candidate) int { return Compare(&a, &b) })
+func sortByID(cs []Candidate, id func(row uint32) string) {
+	type named struct {
+		Candidate
+		id string
+	}
+	list := make([]named, len(cs))
+	for i, c := range cs {
+		list[i] = named{c, id(c.Row)}
+	}
+	slices.SortFunc(list, func(a, b named) int { return strings.Compare(a.id, b.id) })
+	for i := range list {
+		cs[i] = list[i].Candidate
+	}
 }

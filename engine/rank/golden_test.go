@@ -101,9 +101,10 @@ func (g golden) pick(t *testing.T, d *datadriven.TestData) string {
 	for one, weights, _ = strings.Cut(weights, "|"); one != ""; one, weights, _ = strings.Cut(weights, "|") {
 		o.Weights = append(o.Weights, number(t, one))
 	}
-	cs := make([]Candidate, len(g))
+	cs, limited := make([]Candidate, len(g)), make([][]ValueID, len(g))
+	o.Limited = func(row uint32) []ValueID { return limited[row] }
 	for i, it := range g {
-		c := Candidate{ID: it.id, Value: it.score, Group: it.group, Row: uint32(i)}
+		c := Candidate{Value: it.score, Group: it.group, Row: uint32(i)}
 		copy(o.Vectors.Row(uint32(i)), it.at[:])
 		if f := strings.Split(boosts, ":"); len(f) > 1 && len(it.attributes[f[0]]) > 0 {
 			b := Boost{Transform: map[string]Transform{"linear": Linear, "log": Log, "decay": Decay}[f[1]], Weight: number(t, f[2])}
@@ -117,12 +118,12 @@ func (g golden) pick(t *testing.T, d *datadriven.TestData) string {
 		}
 		for l, name := range names {
 			for _, v := range it.attributes[name] {
-				c.Limited = append(c.Limited, o.Crowd.Value(l, []byte(v)))
+				limited[i] = append(limited[i], o.Crowd.Value(l, []byte(v)))
 			}
 		}
 		cs[i] = c
 	}
-	Sort(cs)
+	Sort(cs, func(row uint32) string { return g[row].id })
 	picks, err := Select(t.Context(), cs, o)
 	if err != nil {
 		t.Fatal(err)
@@ -132,16 +133,16 @@ func (g golden) pick(t *testing.T, d *datadriven.TestData) string {
 	for n, p := range picks {
 		picked[p.Index] = true
 		c := &cs[p.Index]
-		fmt.Fprintf(&b, "%d. %s %.3f", n+1, c.ID, c.Value)
+		fmt.Fprintf(&b, "%d. %s %.3f", n+1, g[c.Row].id, c.Value)
 		if o.Diversity > 0 {
 			fmt.Fprintf(&b, " nearness %.3f objective %.3f", p.Nearness, p.Objective)
 		}
 		b.WriteByte('\n')
 	}
 	for i := range cs {
-		if v, blocked := o.Crowd.Blocked(cs[i].Limited); !picked[i] && blocked {
+		if v, blocked := o.Crowd.Blocked(limited[cs[i].Row]); !picked[i] && blocked {
 			limit, value := o.Crowd.Describe(v)
-			fmt.Fprintf(&b, "-  %s crowded out by %s %s\n", cs[i].ID, names[limit], value)
+			fmt.Fprintf(&b, "-  %s crowded out by %s %s\n", g[cs[i].Row].id, names[limit], value)
 		}
 	}
 	return b.String()

@@ -11,6 +11,7 @@ import (
 // counts the values of all picks so far and measures the distances to all of them. agrees compares a selection with it.
 type oracle struct {
 	cs      []Candidate
+	ids     []string   // of each candidate
 	values  [][]string // of each candidate, "limit/value"
 	most    map[string]int
 	weights []float64
@@ -58,7 +59,7 @@ func (o *oracle) order() []int {
 		if c := cmp.Compare(o.cs[b].Value, o.cs[a].Value); c != 0 {
 			return c
 		}
-		return cmp.Compare(o.cs[a].ID, o.cs[b].ID)
+		return cmp.Compare(o.ids[a], o.ids[b])
 	})
 	return order
 }
@@ -132,15 +133,15 @@ func (o *oracle) verdict(picks []Pick, k int) string {
 		i := picks[n].Index
 		switch {
 		case slices.Contains(picked, i):
-			return "picked twice: " + o.cs[i].ID
+			return "picked twice: " + o.ids[i]
 		case !o.fits(picked, i):
-			return "a limit is exceeded by " + o.cs[i].ID
+			return "a limit is exceeded by " + o.ids[i]
 		case o.group(i) != turn:
-			return "out of turn: " + o.cs[i].ID
+			return "out of turn: " + o.ids[i]
 		}
 		mine, nearness := o.objective(picked, i, low, high, scale)
 		if math.Abs(mine-picks[n].Objective) > eps*max(1, math.Abs(mine)) || math.Abs(nearness-picks[n].Nearness) > eps {
-			return "objective or nearness is wrong of " + o.cs[i].ID
+			return "objective or nearness is wrong of " + o.ids[i]
 		}
 		for _, j := range order {
 			if j == i || slices.Contains(picked, j) || o.group(j) != turn || !o.fits(picked, j) {
@@ -149,7 +150,7 @@ func (o *oracle) verdict(picks []Pick, k int) string {
 			other, _ := o.objective(picked, j, low, high, scale)
 			before := slices.Index(order, j) < slices.Index(order, i)
 			if other > mine+eps || (o.lambda == 0 && (other > mine || other == mine && before)) {
-				return "passed over " + o.cs[j].ID + " for " + o.cs[i].ID
+				return "passed over " + o.ids[j] + " for " + o.ids[i]
 			}
 		}
 		if n == 0 && o.lambda > 0 {

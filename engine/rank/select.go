@@ -11,6 +11,9 @@ type Options struct {
 	K int
 	// Crowd holds the limits; nil for none. Select counts its picks in it.
 	Crowd *Crowd
+	// Limited returns the values of a candidate that the limits count, as Crowd.Value gave them, each once. It is asked about
+	// the candidates that Select comes to, and may be asked again. Only with Crowd.
+	Limited func(row uint32) []ValueID
 	// Weights holds a positive weight for each group; with fewer than two groups it may be nil.
 	Weights []float64
 	// Diversity is 0 (none) to 1 (most). Above 0, Vectors has the row of every candidate.
@@ -31,16 +34,16 @@ type Pick struct {
 // Select picks up to o.K of the candidates, which are in rank order. Fewer come back only where no other candidate can be
 // taken without exceeding a limit. The package documentation has the rules.
 //
-// Errors: ctx.Err(), looked at before every pick under diversity. Cost: O(n) without diversity, n being the number of
-// candidates looked at; with it one distance for every pick and candidate left.
+// Errors: ctx.Err(), looked at before every pick under diversity; without it nothing takes long. Cost: O(n) without diversity,
+// n being the number of candidates looked at; with it one distance for every pick and candidate left.
 func Select(ctx context.Context, cs []Candidate, o Options) ([]Pick, error) {
 	if o.K <= 0 || len(cs) == 0 {
-		return nil, ctx.Err()
+		return nil, nil
 	}
 	if o.Diversity > 0 {
 		return newSelector(cs, &o).diverse(ctx, cs)
 	}
-	return inTurn(cs, &o), ctx.Err()
+	return inTurn(cs, &o), nil
 }
 
 // inTurn selects without diversity: every group has a cursor into the list.
@@ -55,10 +58,8 @@ func inTurn(cs []Candidate, o *Options) []Pick {
 			if groups > 1 && c.Group != g {
 				continue
 			}
-			if o.Crowd != nil {
-				if _, blocked := o.Crowd.Blocked(c.Limited); blocked {
-					continue
-				}
+			if o.blocked(c) {
+				continue
 			}
 			return true
 		}
@@ -72,12 +73,24 @@ func inTurn(cs []Candidate, o *Options) []Pick {
 		}
 		i := cursors[g]
 		cursors[g]++
-		if o.Crowd != nil {
-			o.Crowd.Take(cs[i].Limited)
-		}
+		o.take(&cs[i])
 		picks = append(picks, Pick{Index: i, Objective: cs[i].Value})
 	}
 	return picks
+}
+
+// blocked says whether a limit has no room for a candidate.
+func (o *Options) blocked(c *Candidate) bool {
+	if o.Crowd == nil {
+		return false
+	}
+	_, blocked := o.Crowd.Blocked(o.Limited(c.Row))
+	return blocked
+}
+
+// take counts a pick, and reports whether that left a value without room.
+func (o *Options) take(c *Candidate) (filled bool) {
+	return o.Crowd != nil && o.Crowd.Take(o.Limited(c.Row))
 }
 
 func turnsOf(o *Options) *turns {
@@ -142,11 +155,7 @@ func (s *selector) diverse(ctx context.Context, cs []Candidate) ([]Pick, error) 
 		best := s.best(cs, g)
 		picks = append(picks, best)
 		s.approach(cs[best.Index].Row, len(picks) == 1)
-		filled := false
-		if s.o.Crowd != nil {
-			filled = s.o.Crowd.Take(cs[best.Index].Limited)
-		}
-		if filled {
+		if s.o.take(&cs[best.Index]) {
 			s.drop(cs, best.Index)
 		} else {
 			s.remove(cs, best.Index)
@@ -213,11 +222,7 @@ func (s *selector) remove(cs []Candidate, index int) {
 func (s *selector) drop(cs []Candidate, index int) {
 	n := 0
 	for j, i := range s.left {
-		gone := i == index
-		if !gone && s.o.Crowd != nil {
-			_, gone = s.o.Crowd.Blocked(cs[i].Limited)
-		}
-		if gone {
+		if i == index || s.o.blocked(&cs[i]) {
 			s.perGroup[s.group(&cs[i])]--
 			continue
 		}

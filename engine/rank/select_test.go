@@ -39,18 +39,21 @@ func drawCase(t *rapid.T) (*oracle, []Candidate, Options) {
 	opt.Vectors = NewMatrix(n, dim, o.l2)
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	names := rng.Perm(n)
+	var all [][]ValueID
+	opt.Limited = func(row uint32) []ValueID { return all[row] }
 	for i := range n {
 		c := Candidate{
-			ID:    fmt.Sprintf("i%02d", names[i]),
 			Value: float64(rapid.IntRange(-4, 4).Draw(t, "value")), // ties are common
 			Group: rapid.IntRange(0, groups-1).Draw(t, "group"),
 			Row:   uint32(i),
 		}
+		o.ids = append(o.ids, fmt.Sprintf("i%02d", names[i]))
 		var values []string
+		var limited []ValueID
 		for l := range limits {
 			for v := range rapid.IntRange(0, 2).Draw(t, "values") {
 				value := fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "v"), v)
-				c.Limited = append(c.Limited, opt.Crowd.Value(l, []byte(value)))
+				limited = append(limited, opt.Crowd.Value(l, []byte(value)))
 				values = append(values, fmt.Sprintf("%d/%s", l, value))
 			}
 		}
@@ -67,18 +70,19 @@ func drawCase(t *rapid.T) (*oracle, []Candidate, Options) {
 			x := float32(vec[j])
 			opt.Vectors.Row(uint32(i))[j], vec[j] = x, float64(x)
 		}
+		all = append(all, limited)
 		o.cs, o.values, o.vectors = append(o.cs, c), append(o.values, values), append(o.vectors, vec)
 	}
 	// The call wants rank order; the oracle then speaks of the same positions.
 	order := o.order()
 	sorted := &oracle{most: o.most, weights: o.weights, lambda: o.lambda, l2: o.l2}
 	for _, i := range order {
-		sorted.cs = append(sorted.cs, o.cs[i])
+		sorted.cs, sorted.ids = append(sorted.cs, o.cs[i]), append(sorted.ids, o.ids[i])
 		sorted.values = append(sorted.values, o.values[i])
 		sorted.vectors = append(sorted.vectors, o.vectors[i])
 	}
 	cs := slices.Clone(o.cs)
-	Sort(cs)
+	Sort(cs, func(row uint32) string { return o.ids[row] })
 	return sorted, cs, opt
 }
 
@@ -156,10 +160,11 @@ func TestSelectHonoursContext(t *testing.T) {
 	cs, m := clustered(50, 8)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, d := range []float64{0, 0.5} {
-		if _, err := Select(ctx, cs, Options{K: 10, Diversity: d, Vectors: m}); !errors.Is(err, context.Canceled) {
-			t.Errorf("diversity %v: %v", d, err)
-		}
+	if _, err := Select(ctx, cs, Options{K: 10, Diversity: 0.5, Vectors: m}); !errors.Is(err, context.Canceled) {
+		t.Errorf("with diversity: %v", err)
+	}
+	if picks, err := Select(ctx, cs, Options{K: 10}); err != nil || len(picks) != 10 {
+		t.Errorf("without diversity: %d picks, %v", len(picks), err)
 	}
 }
 
@@ -184,9 +189,9 @@ func clustered(n, dim int) ([]Candidate, *Matrix) {
 		for j := range row {
 			row[j] /= float32(math.Sqrt(norm))
 		}
-		cs[i] = Candidate{ID: fmt.Sprintf("c%03d", i), Value: float64(row[0]), Row: uint32(i)}
+		cs[i] = Candidate{Value: float64(row[0]), Row: uint32(i)}
 	}
-	Sort(cs)
+	Sort(cs, func(row uint32) string { return fmt.Sprintf("c%03d", row) })
 	return cs, m
 }
 

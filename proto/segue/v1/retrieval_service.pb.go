@@ -41,7 +41,8 @@ const (
 	// The score is the sum of weight * s(e, x), negatives subtracted. The order is that of AVERAGE; the scores differ.
 	ExampleStrategy_EXAMPLE_STRATEGY_SUM ExampleStrategy = 3
 	// Every positive gets a share of the neighbors in proportion to its weight, in turns, best first: what is like each of
-	// them. An item belongs to the positive that it is nearest to, and has that one's score. Negatives as in BEST_SCORE.
+	// them. An item belongs to the positive that it is nearest to, and has that one's score. Negatives as in BEST_SCORE. Each
+	// positive is searched as deep as candidate_count says; then its turns go to the others.
 	ExampleStrategy_EXAMPLE_STRATEGY_EACH ExampleStrategy = 4
 )
 
@@ -476,7 +477,8 @@ type NearestNeighborsRequest struct {
 	IncludeVectors bool `protobuf:"varint,15,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"`
 	// Whether to answer with what was found when the deadline nears, marked COMPLETENESS_PARTIAL_DEADLINE, instead of failing
 	// with DEADLINE_EXCEEDED. The search then stops a tenth of the time before the deadline, at most 20 ms, so that the
-	// answer arrives in time.
+	// answer arrives in time. It keeps every rule but mmr, for which there was no time. It is empty only where the deadline
+	// comes before the first distance.
 	AllowPartial bool `protobuf:"varint,16,opt,name=allow_partial,json=allowPartial,proto3" json:"allow_partial,omitempty"`
 	// A revision that a write of this collection answered with: the search waits until it sees that write (read your
 	// writes). 0 means no wait. A revision that the collection never gave out is INVALID_ARGUMENT with OUT_OF_RANGE.
@@ -493,7 +495,8 @@ type NearestNeighborsRequest struct {
 	PageSize int32 `protobuf:"varint,20,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// How many of the best-scored candidates boosts, exploration and mmr choose from: neighbor_count to 10,000, with mmr to
 	// 2,000 (and neighbor_count to 1,000). 0 means the larger of 200 and 4 times neighbor_count, within those bounds. More
-	// are looked at where crowding limits leave fewer than neighbor_count. It changes nothing without those three.
+	// are looked at where crowding limits leave fewer than neighbor_count. Where interests or examples take turns, so many of
+	// each: one of which none is left that is not nearer to another gives its turns away. It changes nothing else.
 	CandidateCount int32 `protobuf:"varint,21,opt,name=candidate_count,json=candidateCount,proto3" json:"candidate_count,omitempty"`
 	// Whether items that the query names may be neighbors. Default: they may not.
 	IncludeSeeds  bool `protobuf:"varint,22,opt,name=include_seeds,json=includeSeeds,proto3" json:"include_seeds,omitempty"`
