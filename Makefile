@@ -55,6 +55,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: ## Go benchmarks, COUNT times, for benchstat (PKG=./hnsw for some)
 	go test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
 
+.PHONY: bench-restart
+bench-restart: ## kill -9 to first correct answers; builds 1,000,000 x 128 once (SEGUE_BENCH_ITEMS, _DIM, _TAIL, _ROUNDS for others)
+	SEGUE_BENCH_RESTART="$${SEGUE_BENCH_RESTART:-$(CURDIR)/bin/restart}" go test -count 1 -timeout 60m -run TestRestartBenchmark -v ./cmd/segue
+
 PEERS := g++ libhnswlib-dev libfaiss-dev libopenblas-dev
 
 .PHONY: bench-peers

@@ -14,6 +14,7 @@ import (
 // lock orders writers. It ends when the release is closed.
 func (r *release) applyLoop() {
 	defer close(r.stopped)
+	r.index.Encode() // what a snapshot leaves out; searches do without it so long
 	for {
 		select {
 		case g, open := <-r.groups:
@@ -23,18 +24,16 @@ func (r *release) applyLoop() {
 			r.applyGroup(g)
 		case fn := <-r.inside:
 			fn()
+		case <-r.backlog.pending():
+			r.catchUpStep()
 		}
 	}
 }
 
 func (r *release) applyGroup(g *writeGroup) {
-	if err := r.apply(g.mutations); err != nil {
-		// Durable but not searchable: going on would serve a view that skips a write. Reads keep the last
-		// visible state, writes stop; a restart replays from the log.
+	if err := r.apply(g.mutations, atOnce); err != nil {
 		err = fmt.Errorf("apply LSN %d to %d: %w", g.mutations[0].lsn, g.mutations[len(g.mutations)-1].lsn, err)
-		r.engine.opts.Logger.Error("collection takes no more writes", "collection", r.cfg.Name, "err", err)
-		r.failed.Store(&err)
-		r.announce()
+		r.fail(err)
 		for _, w := range g.writes {
 			w.done <- err
 		}
@@ -49,10 +48,29 @@ func (r *release) applyGroup(g *writeGroup) {
 	r.snapshotIfDue()
 }
 
-// apply brings mutations, which ascend by LSN, into table, index and filters. It is idempotent: an item whose slot already has its LSN or a later one is left alone, so
-// replay may start anywhere before the first missing record. A put whose vector the item's slot holds already
-// changes the attributes only. Cost: else O(efConstruction * M) distances an upsert, spread over all cores.
-func (r *release) apply(mutations []mutation) error {
+// fail stops the writes of a release whose graph does not have what is durable: going on would serve a view that skips a write.
+// Reads keep the last visible state; a restart replays from the log.
+func (r *release) fail(err error) {
+	r.engine.opts.Logger.Error("collection takes no more writes", "collection", r.cfg.Name, "err", err)
+	r.failed.Store(&err)
+	r.announce()
+}
+
+// linking says when apply changes the graph.
+type linking bool
+
+const (
+	// atOnce links and deletes before apply returns.
+	atOnce linking = false
+	// later leaves it to the backlog: searches answer as if it had been done.
+	later linking = true
+)
+
+// apply brings mutations, which ascend by LSN, into table, index and filters. It is idempotent: an item whose slot already has
+// its LSN or a later one is left alone, so replay may start anywhere before the first missing record. A put whose vector the
+// item's slot holds already changes the attributes only. Cost, at once: else O(efConstruction * M) distances an upsert, spread
+// over all cores.
+func (r *release) apply(mutations []mutation, when linking) error {
 	last := newest(mutations)
 	type put struct {
 		m    *mutation
@@ -82,11 +100,7 @@ func (r *release) apply(mutations []mutation) error {
 		puts = append(puts, put{m, slot})
 	}
 	r.filters.Publish()
-	var pause func(worker int)
-	if r.building.Load() {
-		pause = r.pause
-	}
-	if err := parallel(len(puts), pause, func(i int) error { return r.index.Link(puts[i].slot) }); err != nil {
+	if err := r.link(len(puts), func(i int) uint32 { return puts[i].slot }, when); err != nil {
 		return err
 	}
 	for _, p := range puts {
@@ -95,7 +109,7 @@ func (r *release) apply(mutations []mutation) error {
 		r.filters.Settle(p.slot)
 		r.expiries.add(p.slot, attribute.Expiry(p.m.attributes))
 		if replaced {
-			if err := r.retireSlot(old); err != nil {
+			if err := r.retireSlot(old, when); err != nil {
 				return fmt.Errorf("retire slot of item %q: %w", p.m.id, err)
 			}
 		}
@@ -106,7 +120,7 @@ func (r *release) apply(mutations []mutation) error {
 			continue
 		}
 		if slot, ok := r.table.unbind(m.id); ok {
-			if err := r.retireSlot(slot); err != nil {
+			if err := r.retireSlot(slot, when); err != nil {
 				return fmt.Errorf("delete item %q: %w", m.id, err)
 			}
 		}
@@ -116,11 +130,30 @@ func (r *release) apply(mutations []mutation) error {
 }
 
 // retireSlot takes a slot that no item has any more out of index, filters and expiries.
-func (r *release) retireSlot(slot uint32) error {
+func (r *release) retireSlot(slot uint32, when linking) error {
 	attributes := r.table.entries.at(slot).attributes()
 	r.filters.Remove(slot, attributes)
 	r.expiries.drop(slot, attribute.Expiry(attributes))
+	if when == later {
+		return r.index.Hide(slot)
+	}
 	return r.index.Delete(slot)
+}
+
+// link lets searches find n allocated slots.
+func (r *release) link(n int, slot func(i int) uint32, when linking) error {
+	if when == later {
+		slots := make([]uint32, n)
+		for i := range slots {
+			slots[i] = slot(i)
+		}
+		return r.index.Await(slots...)
+	}
+	var pause func(worker int)
+	if r.building.Load() {
+		pause = r.yield
+	}
+	return parallel(n, pause, func(_, i int) error { return r.index.Link(slot(i)) })
 }
 
 // newest returns a function that tells the index of the last item mutation of an id.
@@ -140,8 +173,8 @@ func (r *release) applied(m *mutation) bool {
 	return ok && r.table.entries.at(slot).lsn() >= m.lsn
 }
 
-// parallel runs fn(0..n-1) on all cores and returns the first error. pause, unless nil, is called before each.
-func parallel(n int, pause func(worker int), fn func(i int) error) error {
+// parallel runs fn(worker, 0..n-1) on all cores and returns the first error. pause, unless nil, is called before each.
+func parallel(n int, pause func(worker int), fn func(worker, i int) error) error {
 	if pause == nil {
 		pause = func(int) {}
 	}
@@ -149,7 +182,7 @@ func parallel(n int, pause func(worker int), fn func(i int) error) error {
 	if workers <= 1 {
 		for i := range n {
 			pause(0)
-			if err := fn(i); err != nil {
+			if err := fn(0, i); err != nil {
 				return err
 			}
 		}
@@ -165,7 +198,7 @@ func parallel(n int, pause func(worker int), fn func(i int) error) error {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				pause(worker)
-				if err := fn(i); err != nil {
+				if err := fn(worker, i); err != nil {
 					once.Do(func() { first = err })
 					next.Store(int64(n))
 				}

@@ -81,7 +81,10 @@ func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, 
 }
 
 func checkRelease(ctx context.Context, e *Engine, collection uint32, record *collectionRecord, id uint32, where string, report func(Finding)) (err error) {
-	r, err := recoverRelease(ctx, e, collection, record, id)
+	r, err := recoverRelease(ctx, e, collection, record, id, nil)
+	if err == nil {
+		err = r.shorten(ctx, 0)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -35,6 +35,8 @@ type Options struct {
 	SweepInterval time.Duration
 	// Now is the clock by which items, profiles and exclusions expire. Default time.Now.
 	Now func() time.Time
+	// Loading, where it is set, tells how far Open has come.
+	Loading *Loading
 	// Store configures the store; its Logger is set where it is nil.
 	Store storage.Options
 }
@@ -100,8 +102,8 @@ type Engine struct {
 }
 
 // Open opens the store in dir, creating it where there is none, and recovers every collection: newest valid
-// snapshot, then the log records after it. It returns when all of them answer; cost is bound by reading the
-// snapshots and re-inserting the tail. A directory held by another process is storage's LockedError; items
+// snapshot, then the log records after it. It returns when all of them answer, which is before what the log says is in the
+// graph (backlog.go); cost is bound by reading the snapshots. A directory held by another process is storage's LockedError; items
 // that fail their checksum refuse to open.
 func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	o.ensureDefaults()

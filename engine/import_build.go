@@ -134,7 +134,6 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	}
 	r.setLSN(j.base)
 	r.snapshotLSN.Store(uint64(j.base))
-	r.pause = c.yield
 	r.building.Store(true)
 	r.start()
 	if err := j.insert(ctx, r); err != nil {
@@ -152,7 +151,7 @@ func (j *importJob) build(ctx context.Context) (err error) {
 		return fmt.Errorf("read last LSN: %w", err)
 	}
 	// What it followed before a restart is in its rows and, up to here, in no snapshot.
-	replayed := r.within(ctx, func() { err = r.replay(ctx, j.base) })
+	replayed := r.within(ctx, func() { err = r.replay(ctx, j.base, atOnce) })
 	if err := errors.Join(replayed, err); err != nil {
 		return err
 	}
@@ -202,7 +201,6 @@ func (r *release) loadPartial(ctx context.Context) error {
 			return ctx.Err()
 		}
 		r.engine.opts.Logger.Warn("snapshot of an unfinished build is not usable", "generation", k.Generation, "err", err)
-		r.table, r.expiries = newTable(), new(expiries)
 	}
 	return nil
 }
@@ -350,12 +348,12 @@ const (
 
 // yield lets reads go first: between two inserts every goroutine of a build lets others run, and while reads come, the
 // upper half of them sleeps.
-func (c *Collection) yield(worker int) {
-	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && c.ctx.Err() == nil &&
-		time.Now().UnixNano()-c.engine.lastRead.Load() < int64(yieldAfterRead) {
+func (r *release) yield(worker int) {
+	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && time.Now().UnixNano()-r.engine.lastRead.Load() < int64(yieldAfterRead) {
 		select {
 		case <-time.After(yieldSleep):
-		case <-c.ctx.Done():
+		case <-r.closing:
+			return
 		}
 	}
 	runtime.Gosched()

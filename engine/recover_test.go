@@ -246,7 +246,7 @@ func TestReplayIsIdempotent(t *testing.T) {
 				for _, m := range log[at:next] {
 					chunk = append(chunk, replayed(m))
 				}
-				if err := c.published.Load().apply(chunk); err != nil {
+				if err := c.published.Load().apply(chunk, atOnce); err != nil {
 					t.Fatal(err)
 				}
 				at = next
@@ -256,7 +256,7 @@ func TestReplayIsIdempotent(t *testing.T) {
 		for _, m := range log {
 			all = append(all, replayed(m))
 		}
-		if err := c.published.Load().apply(all); err != nil {
+		if err := c.published.Load().apply(all, atOnce); err != nil {
 			t.Fatal(err)
 		}
 		live := 0

@@ -43,9 +43,11 @@ type release struct {
 	replaced atomic.Bool
 	// building says that an import fills the release: no snapshot is due, and its inserts pause for reads.
 	building atomic.Bool
-	pause    func(worker int)
 	// limitTrim, where it is set, calls fn with how far the log may be trimmed.
 	limitTrim func(below uint64, fn func(below uint64) error) error
+
+	backlog backlog
+	loading *Loading // while it is recovered by Open; else nil
 
 	snapshotting atomic.Bool
 	snapshotLSN  atomic.Uint64 // LSN of the newest snapshot; 0 where there is none
@@ -57,6 +59,7 @@ type release struct {
 
 	calls   callGate // counts reads and snapshots in
 	started bool
+	closing chan struct{} // closed when close begins
 	stopped chan struct{} // closed when the applier has ended
 }
 
@@ -81,9 +84,11 @@ func newRelease(e *Engine, collection uint32, record *collectionRecord, id uint3
 		visibleCh: make(chan struct{}),
 		groups:    make(chan *writeGroup, 1),
 		inside:    make(chan func()),
+		closing:   make(chan struct{}),
 		stopped:   make(chan struct{}),
 	}
 	r.calls.init()
+	r.backlog.init()
 	index, err := hnsw.New(r.indexOptions())
 	if err != nil {
 		return nil, fmt.Errorf("create index: %w", err)
@@ -113,6 +118,7 @@ func (r *release) maxSlots() int {
 // start launches the applier.
 func (r *release) start() {
 	r.started = true
+	r.noteBacklog()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if r.filters.Loading() {
 		r.background.Go(func() { r.loadFilters(r.ctx) })
@@ -123,6 +129,7 @@ func (r *release) start() {
 // close lets calls in flight finish, then stops the applier and frees the index. Nobody may send it groups
 // any more.
 func (r *release) close() error {
+	close(r.closing)
 	r.calls.close()
 	close(r.groups)
 	if r.started {

@@ -280,7 +280,7 @@ func (c *Collection) load(ctx context.Context, id uint32) (*release, error) {
 		return r, nil
 	}
 	record := c.catalog()
-	r, err := recoverRelease(ctx, c.engine, c.id, &record, id)
+	r, err := recoverRelease(ctx, c.engine, c.id, &record, id, nil)
 	if err != nil {
 		return nil, fmt.Errorf("load release %d: %w", id, err)
 	}

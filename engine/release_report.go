@@ -129,7 +129,7 @@ func (c *Collection) measure(ctx context.Context, r *release, sample int) (Relea
 		return report, c.gone()
 	}
 	defer live.leave()
-	err = parallel(len(samples), c.yield, func(i int) error {
+	err = parallel(len(samples), r.yield, func(_, i int) error {
 		p := &samples[i]
 		if err := r.ask(ctx, p, efs); err != nil {
 			return err

@@ -74,7 +74,7 @@ func (r *release) createSnapshot(ctx context.Context) (SnapshotInfo, error) {
 func (r *release) snapshotIfDue() {
 	tail := r.visible.Load() - r.snapshotLSN.Load()
 	most := r.engine.opts.SnapshotTail
-	if most < 0 || tail < uint64(most) || r.snapshotting.Load() || r.building.Load() {
+	if most < 0 || tail < uint64(most) || r.snapshotting.Load() || r.building.Load() || !r.backlog.settled() {
 		return
 	}
 	r.background.Go(func() {
@@ -165,6 +165,9 @@ func (r *release) snapshot(ctx context.Context) (info SnapshotInfo, err error) {
 
 // fixImage has the applier fix the image between two groups: it holds exactly the writes up to lsn.
 func (r *release) fixImage(ctx context.Context) (image *hnsw.Snapshot, lsn LSN, err error) {
+	if err := r.settle(ctx); err != nil {
+		return nil, 0, err
+	}
 	waited := r.within(ctx, func() {
 		lsn = r.revision()
 		image, err = r.index.BeginSnapshot()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"sync"
@@ -85,6 +86,28 @@ func (t *table) bind(id string, slot uint32) (old uint32, replaced bool) {
 	return 0, false
 }
 
+// bindFirst makes slot the slot of e's item, and reports whether the item is bound already. Many goroutines may call it, and
+// nothing else that writes.
+func (t *table) bindFirst(e entry, slot uint32) (again bool) {
+	h := maphash.Bytes(t.seed, e.idBytes())
+	s, tag := &t.shards[h>>58&(tableShards-1)], uint32(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if 4*(s.n+1) > 3*len(s.words) {
+		s.grow()
+	}
+	mask := len(s.words) - 1
+	i := int(tag) & mask
+	for ; s.words[i] != 0; i = (i + 1) & mask {
+		if uint32(s.words[i]>>32) == tag && bytes.Equal(t.entries.at(uint32(s.words[i])-1).idBytes(), e.idBytes()) {
+			return true
+		}
+	}
+	s.words[i] = uint64(tag)<<32 | uint64(slot+1)
+	s.n++
+	return false
+}
+
 // unbind forgets id and returns the slot it had.
 func (t *table) unbind(id string) (uint32, bool) {
 	s, tag := t.hash(id)
@@ -114,6 +137,15 @@ func (s *idShard) insert(word uint64) {
 		i = (i + 1) & mask
 	}
 	s.words[i] = word
+}
+
+// reserve makes an empty shard large enough for about n ids.
+func (s *idShard) reserve(n int) {
+	size := 16
+	for 3*size < 4*(n+n/16) {
+		size *= 2
+	}
+	s.words = make([]uint64, size)
 }
 
 func (s *idShard) grow() {
@@ -171,7 +203,10 @@ func (t *table) bytes() int64 {
 // size counts the whole entry. Its bytes never change once published.
 type entry []byte
 
-const entryHeader = 4 + 4 + 8 + 2
+const (
+	entryPrefix = 4 + 4 // what a row of sectionItems does not have
+	entryHeader = entryPrefix + 8 + 2
+)
 
 func (e entry) slot() uint32       { return binary.LittleEndian.Uint32(e) }
 func (e entry) size() int          { return int(binary.LittleEndian.Uint32(e[4:])) }
@@ -268,6 +303,35 @@ func (a *entryArena) reserve(slot uint32, n int) entry {
 	}
 	c := chunks[a.head]
 	return c.data[c.used : c.used+n : c.used+n]
+}
+
+// reserveLoad makes an empty arena ready for chunks of a snapshot and the entries of slots.
+func (a *entryArena) reserveLoad(slots uint32, chunks int) {
+	pages := make([]*offsetPage, (int(slots)+offsetPageSlots-1)/offsetPageSlots)
+	for i := range pages {
+		pages[i] = new(offsetPage)
+	}
+	list := make([]*entryChunk, chunks)
+	a.chunks.Store(&list)
+	a.offsets.Store(&pages)
+}
+
+// addLoaded makes c chunk n. Different chunks may come concurrently, each before its entries.
+func (a *entryArena) addLoaded(n int, c *entryChunk) {
+	(*a.chunks.Load())[n] = c
+	atomic.AddInt64(&a.held, int64(len(c.data)))
+}
+
+// putLoaded appends the entry of slot to chunk n, which has room; row is the entry without slot and size.
+func (a *entryArena) putLoaded(n int, c *entryChunk, slot uint32, row []byte) entry {
+	e := entry(c.data[c.used : c.used+entryPrefix+len(row)])
+	binary.LittleEndian.PutUint32(e, slot)
+	binary.LittleEndian.PutUint32(e[4:], uint32(len(e)))
+	copy(e[entryPrefix:], row)
+	(*a.offsets.Load())[slot/offsetPageSlots][slot%offsetPageSlots].Store(uint64(n+1)<<32 | uint64(c.used))
+	c.used += len(e)
+	c.live = c.used
+	return e
 }
 
 // publish makes e, just written at the head, the entry of slot.

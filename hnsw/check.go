@@ -21,6 +21,7 @@ const (
 	RuleSymmetric Rule = "u has a two-way link to v if and only if v has one to u"
 	RuleDegree    Rule = "a live node has at least 4 links on level 0, or one to every other node"
 	RuleTree      Rule = "every live node but one has its parent among its links, and parents lead to the root"
+	RuleBacklog   Rule = "slots that wait are allocated, or were linked just now, each once; slots that are hidden are live"
 	RuleReachable Rule = "every live node is reachable from the entry point on level 0"
 	RuleCodes     Rule = "the codes of a live vector are those of the codec in force"
 	RuleVector    Rule = "a live vector is finite, its pad is zero, and under Cosine its norm is 1"
@@ -66,6 +67,7 @@ func (x *Index) Check() error {
 	defer x.allocMu.Unlock()
 	k := &checker{x: x}
 	k.states()
+	k.backlog()
 	live := x.appendLive(nil)
 	k.entry(live)
 	for _, v := range live {
@@ -133,6 +135,28 @@ func (k *checker) states() {
 	}
 	if upper != x.upperNext {
 		k.fault(RuleState, 0, 0, "%d upper rows, counted %d", upper, x.upperNext)
+	}
+}
+
+func (k *checker) backlog() {
+	x, b := k.x, k.x.heldBacklog()
+	seen := make(map[uint32]bool, len(b.waiting))
+	for _, slot := range b.waiting {
+		state := x.loadParent(slot)
+		if late := slices.Contains(x.catchUp.late, slot); seen[slot] || late != x.isLive(slot) || !late && state != stateAllocated && state != stateLinking {
+			k.fault(RuleBacklog, slot, 0, "waits in state %#x, linked just now %t, or twice", state, late)
+		}
+		seen[slot] = true
+	}
+	hides := 0
+	for _, slot := range x.NextHidden(nil, int(x.slots.Load())) {
+		hides++
+		if !x.isLive(slot) {
+			k.fault(RuleBacklog, slot, 0, "hidden and not live")
+		}
+	}
+	if hides != x.catchUp.hides {
+		k.fault(RuleBacklog, 0, 0, "%d hidden slots, counted %d", hides, x.catchUp.hides)
 	}
 }
 

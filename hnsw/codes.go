@@ -90,6 +90,7 @@ type fitting struct {
 	vectors int // encoded since the last look at drift
 	clipped int // components of them outside the range
 	retired []retiredCodes
+	due     *codes // what a restored index has still to encode; nil: nothing. See Index.Encode
 }
 
 // retiredCodes waits for the searchers that may still read it.
@@ -140,7 +141,7 @@ func (x *Index) refit() {
 	default:
 		return
 	}
-	x.fit.live, x.fit.vectors, x.fit.clipped = live, 0, 0
+	x.fit.live, x.fit.vectors, x.fit.clipped, x.fit.due = live, 0, 0, nil
 	codec, err := x.fitCodec(live)
 	nibbles := err == nil && x.o.Dim >= nibbleDim && x.codesTell(newCodes(codec, true), live)
 	if err != nil || !nibbles && !x.codesTell(newCodes(codec, false), live) { // an error: components that span more than float32 holds

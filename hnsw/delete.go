@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Delete takes a live slot out of the index: searches that start after Delete returns do not return it. The slot is reused
-// once no searcher that was acquired before can stand on it, and no snapshot needs it.
+// Delete takes a live slot, or one that waits (Await), out of the index: searches that start after Delete returns do not
+// return it. The slot is reused once no searcher that was acquired before can stand on it, and no snapshot needs it.
 //
 // Errors: ErrNotLive, ErrClosed. Cost: O(M^2) distances. Source: the top-up of IP-DiskANN (arXiv 2502.13826) with one link
 // a neighbour, on symmetric links, which tell the in-neighbours without a search. Pruning the neighbours anew, as
@@ -19,12 +19,16 @@ func (x *Index) Delete(slot uint32) error {
 	if x.closed.Load() {
 		return ErrClosed
 	}
+	if x.dropWaiting(slot) {
+		return nil
+	}
 	if slot >= x.slots.Load() || !x.isLive(slot) {
 		return ErrNotLive
 	}
 	c := &x.c
 	before := c.scorer.count
 	x.setLive(slot, false)
+	x.unlisted(slot)
 	if at, top := unpackEntryPoint(x.entry.Load()); at == slot {
 		x.entry.Store(x.nextEntry(slot, top))
 	}

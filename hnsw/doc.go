@@ -62,6 +62,11 @@
 // (cost.go). Begin and More are a search that can be continued, of one or several queries (searcher_more.go,
 // searcher_apart.go). No search returns fewer than K where K slots are allowed and live: the scan has the last word.
 //
+// # Backlog
+//
+// A slot that was allocated can be found before it is linked (Index.Await), and a live one kept out of results before it is
+// deleted (Index.Hide); see backlog.go.
+//
 // # Concurrency
 //
 // Readers are wait-free: they load link words atomically, and whatever mixture of old and new links they see names slots

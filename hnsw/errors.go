@@ -16,6 +16,8 @@ var (
 	ErrClosed = errors.New("hnsw: the index is closed")
 	// ErrSnapshotOpen means that another snapshot of the index is open.
 	ErrSnapshotOpen = errors.New("hnsw: a snapshot is open")
+	// ErrBacklog means that slots wait to be linked or deleted.
+	ErrBacklog = errors.New("hnsw: slots wait to be linked or deleted")
 	// ErrReservation means that the machine refused even the smallest address space for the index.
 	ErrReservation = errors.New("hnsw: no address space for the index")
 	// ErrK means that fewer than one result was asked for.

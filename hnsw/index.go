@@ -54,19 +54,21 @@ type Index struct {
 
 	slots     atomic.Uint32 // slots ever allocated: 0..slots-1
 	liveCount atomic.Int64
-	epoch     atomic.Uint64 // advances with every deletion; see reclaim.go
-	commits   atomic.Uint64 // links committed; recent[i%len] is the i-th
-	distances atomic.Uint64 // distances computed by Link and Delete
+	epoch     atomic.Uint64           // advances with every deletion; see reclaim.go
+	backlog   atomic.Pointer[backlog] // nil: none; see backlog.go
+	commits   atomic.Uint64           // links committed; recent[i%len] is the i-th
+	distances atomic.Uint64           // distances computed by Link and Delete
 
 	_ [cachePad]byte
 
 	// mu is the committer: its holder alone writes links, parents of live slots, the live bits, the entry point, recent,
-	// the limbo, the codec and snapshot.
+	// the limbo, the codec, the backlog and snapshot.
 	mu       sync.Mutex
 	c        committer
 	recent   [recentLinks]uint32
 	limbo    limbo
 	fit      fitting
+	catchUp  catchUp
 	snapshot *Snapshot
 
 	// allocMu guards what allocation needs. Lock order: mu, then allocMu.

@@ -50,6 +50,7 @@ func (x *Index) Link(slot uint32) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.commit(slot, s)
+	x.linked(slot)
 	return nil
 }
 

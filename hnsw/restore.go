@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"runtime"
+	"sync"
 	"sync/atomic"
+
+	"github.com/segue-ann/segue/internal/distance"
 )
 
 // RestoreOptions are what an image does not say.
@@ -14,12 +18,15 @@ type RestoreOptions struct {
 	MaxSlots int
 	// Vectors is Options.Vectors of the restored index.
 	Vectors *Memory
+	// LateCodes leaves the codes that walks read to Index.Encode. Until then walks read the vectors.
+	LateCodes bool
 }
 
 // Restorer builds an index from an image. The image is not trusted: a slab with an impossible length, slot, level or
 // component is refused, and nothing is allocated that a header of a few bytes could blow up beyond MaxSlots.
 type Restorer struct {
 	image image
+	late  bool // RestoreOptions.LateCodes
 	x     *Index
 	// done[s][n] is set once slab n of section s is put.
 	done [sectionCount][]atomic.Bool
@@ -46,7 +53,7 @@ func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Restorer{image: g, x: x}
+	r := &Restorer{image: g, x: x, late: o.LateCodes}
 	if err := r.layOut(); err != nil {
 		x.o.Vectors = nil // stays the caller's
 		r.Close()
@@ -147,23 +154,34 @@ func (r *Restorer) put(id sectionID, h shape, data []byte, from, to int) (proble
 func (r *Restorer) putVectors(data []byte, from, to int) (problem string) {
 	x := r.x
 	for slot := from; slot < to; slot++ {
-		row := x.vector(uint32(slot))[:x.o.Dim]
-		norm2 := float64(0)
-		for i := range row {
-			row[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-			norm2 += float64(row[i]) * float64(row[i])
-		}
+		row := x.vector(uint32(slot))
+		floatsOf(row[:x.o.Dim], data)
 		data = data[4*x.o.Dim:]
-		// A comparison with NaN is false. A slot that is not live has zeros.
+		// The row of a slot that is not live is zeros. A comparison with NaN is false, and a sum that overflows is too large.
+		norm2 := distance.DotF32Pair(row, row)
 		good := norm2 <= maxNorm2
 		if x.o.Metric == Cosine {
-			good = norm2 == 0 || math.Abs(norm2-1) < normTolerance
+			good = norm2 == 0 || math.Abs(float64(norm2)-1) < normTolerance
 		}
 		if !good {
 			return fmt.Sprintf("slot %d has a vector of squared norm %g", slot, norm2)
 		}
 	}
 	return ""
+}
+
+// floatsOf fills dst from as many little-endian float32.
+func floatsOf(dst []float32, data []byte) {
+	for len(dst) >= 4 && len(data) >= 16 {
+		dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(data))
+		dst[1] = math.Float32frombits(binary.LittleEndian.Uint32(data[4:]))
+		dst[2] = math.Float32frombits(binary.LittleEndian.Uint32(data[8:]))
+		dst[3] = math.Float32frombits(binary.LittleEndian.Uint32(data[12:]))
+		dst, data = dst[4:], data[16:]
+	}
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
 }
 
 func (r *Restorer) putLinks(data []byte, from, to int) (problem string) {
@@ -227,15 +245,38 @@ func (r *Restorer) Finish() (*Index, error) {
 	}
 	x := r.x
 	if r.image.codec.Step != 0 {
-		c, ok := x.encodeAll(newCodes(r.image.codec, r.image.nibbles))
-		if !ok {
+		x.fit.live = int(r.image.fitted)
+		x.fit.due = newCodes(r.image.codec, r.image.nibbles)
+		if !r.late && !x.encodeDue() {
 			return nil, ErrReservation
 		}
-		x.codes.Store(c)
-		x.fit.live = int(r.image.fitted)
 	}
 	r.x = nil
 	return x, nil
+}
+
+// Encode makes the codes that Finish left out, if it did (RestoreOptions.LateCodes). Searches go on meanwhile, on vectors;
+// writers wait. Where there is no address space for codes they stay on vectors until the index has grown. Cost: O(Dim) a slot,
+// on all cores.
+func (x *Index) Encode() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.closed.Load() {
+		x.encodeDue()
+	}
+}
+
+// encodeDue makes the codes of an image that has some. The caller holds mu, or is alone.
+func (x *Index) encodeDue() bool {
+	if x.fit.due == nil {
+		return true
+	}
+	c, ok := x.encodeAll(x.fit.due)
+	x.fit.due = nil
+	if ok {
+		x.publishCodes(c)
+	}
+	return ok
 }
 
 // settle sets the counts, the entry point and the free list.
@@ -248,32 +289,32 @@ func (r *Restorer) settle() (problem string) {
 	if live != int(g.live) {
 		return fmt.Sprintf("%d live slots, the header says %d", live, g.live)
 	}
-	top, roots := 0, 0
-	for i := range g.slots {
-		slot := g.slots - 1 - i // the lowest free slot is used first
-		parent := x.parents[slot]
-		if !x.isLive(slot) {
-			if parent != nilSlot || rowLength(x.row(slot, 0)) > 0 {
-				return fmt.Sprintf("slot %d has links and is not live", slot)
+	// What each part of the slots shows, and in the last place whether their parents make a tree.
+	parts := make([]settled, runtime.GOMAXPROCS(0)+1)
+	var wg sync.WaitGroup
+	for p := range parts {
+		wg.Go(func() {
+			if p == len(parts)-1 {
+				parts[p].cyclic = !x.treeIsSound()
+				return
 			}
+			from := uint64(g.slots) * uint64(p) / uint64(len(parts)-1)
+			to := uint64(g.slots) * uint64(p+1) / uint64(len(parts)-1)
+			parts[p].look(x, uint32(from), uint32(to))
+		})
+	}
+	wg.Wait()
+	top, roots, cyclic := 0, 0, false
+	for _, p := range parts {
+		if p.problem != "" {
+			return p.problem
+		}
+		top, roots, cyclic = max(top, p.top), roots+p.roots, cyclic || p.cyclic
+	}
+	for i := range g.slots {
+		if slot := g.slots - 1 - i; !x.isLive(slot) { // the lowest free slot is used first
 			x.parents[slot] = stateFree
 			x.free = append(x.free, slot)
-			continue
-		}
-		if parent == nilSlot || !x.isLive(parent) || parent != slot && linkIndex(x.row(slot, 0), parent) < 0 {
-			return fmt.Sprintf("slot %d has parent %#x", slot, parent)
-		}
-		if parent == slot {
-			roots++
-		}
-		level := x.level(slot)
-		top = max(top, level)
-		for ; level >= 0; level-- {
-			for _, id := range appendLinks(x.c.ids[:0], x.row(slot, level)) {
-				if !x.isLive(id) {
-					return fmt.Sprintf("slot %d, level %d: link to %d, which is not live", slot, level, id)
-				}
-			}
 		}
 	}
 	if g.entry != noEntry {
@@ -281,7 +322,7 @@ func (r *Restorer) settle() (problem string) {
 			return fmt.Sprintf("entry point %#x, the highest level is %d", g.entry, top)
 		}
 	}
-	if roots != min(1, live) || !x.treeIsSound() {
+	if roots != min(1, live) || cyclic {
 		return fmt.Sprintf("the tree of links of %d nodes has %d roots, or goes round", live, roots)
 	}
 	x.liveCount.Store(int64(live))
@@ -289,14 +330,53 @@ func (r *Restorer) settle() (problem string) {
 	return ""
 }
 
+// settled is what a part of the slots shows.
+type settled struct {
+	top, roots int
+	cyclic     bool
+	problem    string
+}
+
+// look checks slots from..to against the others, all of which are put.
+func (p *settled) look(x *Index, from, to uint32) {
+	var ids [2 * maxM]uint32
+	for slot := from; slot < to; slot++ {
+		parent := x.parents[slot]
+		if !x.isLive(slot) {
+			if parent != nilSlot || rowLength(x.row(slot, 0)) > 0 {
+				p.problem = fmt.Sprintf("slot %d has links and is not live", slot)
+				return
+			}
+			continue
+		}
+		if parent == nilSlot || !x.isLive(parent) || parent != slot && linkIndex(x.row(slot, 0), parent) < 0 {
+			p.problem = fmt.Sprintf("slot %d has parent %#x", slot, parent)
+			return
+		}
+		if parent == slot {
+			p.roots++
+		}
+		level := x.level(slot)
+		p.top = max(p.top, level)
+		for ; level >= 0; level-- {
+			for _, id := range appendLinks(ids[:0], x.row(slot, level)) {
+				if !x.isLive(id) {
+					p.problem = fmt.Sprintf("slot %d, level %d: link to %d, which is not live", slot, level, id)
+					return
+				}
+			}
+		}
+	}
+}
+
 // treeIsSound reports whether the parents of all live slots lead to a root. O(slots).
 func (x *Index) treeIsSound() bool {
 	slots := x.slots.Load()
 	walk := make([]uint32, slots) // the walk that first came by; walk n starts at slot n-1
 	for slot := range slots {
-		for at := slot; x.isLive(at) && walk[at] == 0; at = x.parents[at] {
+		for at := slot; at != nilSlot && x.isLive(at) && walk[at] == 0; at = x.parents[at] {
 			walk[at] = slot + 1
-			if up := x.parents[at]; up != at && walk[up] == slot+1 {
+			if up := x.parents[at]; up != at && up != nilSlot && walk[up] == slot+1 {
 				return false
 			}
 		}

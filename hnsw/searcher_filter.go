@@ -34,7 +34,7 @@ func (s *Searcher) start(ctx context.Context) error {
 	x, b, p := s.x, &s.more, &s.more.params
 	b.started = true
 	s.visited.begin(x.slots.Load())
-	b.taken.begin(x.slots.Load())
+	s.forgetTaken()
 	ef := p.K
 	s.walking = nil
 	if !p.Exact {
@@ -218,16 +218,22 @@ func (s *Searcher) scan(ctx context.Context) error {
 	x, b := s.x, &s.more
 	b.scanned = true
 	words := (int(x.slots.Load()) + 63) / 64
-	var allowed []uint64
+	var allowed, hidden []uint64
 	if set := b.params.Allowed; set != nil {
 		allowed = set.words
 		words = min(words, len(allowed))
+	}
+	if b.await.backlog != nil {
+		hidden = b.await.backlog.hidden
 	}
 	n, batches := 0, 0
 	for at := range words {
 		w := atomic.LoadUint64(&x.live[at])
 		if allowed != nil {
 			w &= allowed[at]
+		}
+		if at < len(hidden) {
+			w &^= atomic.LoadUint64(&hidden[at])
 		}
 		for ; w != 0; w &= w - 1 {
 			slot := uint32(at*64 + bits.TrailingZeros64(w))

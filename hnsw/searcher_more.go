@@ -33,6 +33,7 @@ type begun struct {
 	apart   bool     // several queries are walked for one after the other; see searcher_apart.go
 	settled bool     // the beam is what walks ended with: roaming is for a wider one
 	starts  []uint32 // what the walks found
+	await   await    // see backlog.go
 
 	failing [4 * maxM]uint32 // room for two rows
 }
@@ -117,6 +118,9 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 				return err
 			}
 		}
+		if err := s.mergeWaiting(ctx, n); err != nil {
+			return err
+		}
 		sure := s.fill(n)
 		if len(s.exact) >= n && (sure || !b.scanned || len(b.spill) == 0) {
 			break
@@ -155,7 +159,8 @@ const doubtWidth = 4
 // restart forgets all that was scored.
 func (s *Searcher) restart() {
 	s.visited.begin(s.x.slots.Load())
-	s.more.taken.begin(s.x.slots.Load())
+	s.forgetTaken()
+	s.more.await.merged = 0
 	s.pool.reset(s.more.width, 0)
 	s.exact, s.more.walked, s.more.spill = s.exact[:0], false, s.more.spill[:0]
 }

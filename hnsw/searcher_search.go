@@ -36,7 +36,7 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	if err := s.begin(ctx, query, p); err != nil {
 		return nil, SearchStats{}, err
 	}
-	if p.Allowed != nil || p.Exact {
+	if p.Allowed != nil || p.Exact || s.more.await.backlog != nil {
 		err := s.collect(ctx, p.K)
 		return s.results, s.stats(), err
 	}
@@ -97,6 +97,7 @@ func (s *Searcher) begin(ctx context.Context, query []float32, p SearchParams) e
 	s.results, s.exact, s.missed = s.results[:0], s.exact[:0], misses{}
 	b.params, b.queries, b.plan, b.given, b.spill = p, 1, PlanGraph, 0, b.spill[:0]
 	b.keeps, b.started, b.walked, b.scanned, b.settled = false, false, false, false, false
+	b.await = await{backlog: s.x.backlog.Load(), entries: b.await.entries[:0]}
 	return nil
 }
 

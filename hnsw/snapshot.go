@@ -31,7 +31,8 @@ type Snapshot struct {
 	aside [writtenSections][][]uint32
 }
 
-// BeginSnapshot opens the snapshot of the index as it is when it returns. Errors: ErrSnapshotOpen, ErrClosed. Cost: copies
+// BeginSnapshot opens the snapshot of the index as it is when it returns. Errors: ErrSnapshotOpen; ErrBacklog where
+// slots wait or are hidden, which an image cannot say; ErrClosed. Cost: copies
 // one bit a slot; writers wait meanwhile.
 //
 // While the snapshot is open deleted slots are not reused, so a full index may stay full: Close it soon.
@@ -44,6 +45,9 @@ func (x *Index) BeginSnapshot() (*Snapshot, error) {
 	if x.snapshot != nil {
 		return nil, ErrSnapshotOpen
 	}
+	if x.backlog.Load() != nil {
+		return nil, ErrBacklog
+	}
 	x.allocMu.Lock()
 	defer x.allocMu.Unlock()
 	x.holdFree = true
@@ -54,7 +58,11 @@ func (x *Index) BeginSnapshot() (*Snapshot, error) {
 			slots: x.slots.Load(), upper: x.upperNext, live: uint32(x.Len()), entry: x.entry.Load(),
 		},
 	}
-	if c := x.codes.Load(); c != nil {
+	c := x.codes.Load()
+	if c == nil {
+		c = x.fit.due
+	}
+	if c != nil {
 		s.image.codec, s.image.nibbles, s.image.fitted = c.codec, c.nibbles, uint32(x.fit.live)
 	}
 	s.live = append(s.live, x.live[:(s.image.slots+63)/64]...)

@@ -418,3 +418,55 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// TestRestoreLeavesCodesForLater: an index whose codes are left to Encode answers on vectors until then, keeps the codec in an
+// image taken meanwhile, takes writes, and is in the end as one that was restored at once.
+func TestRestoreLeavesCodesForLater(t *testing.T) {
+	alone(t)
+	const dim = 16
+	n := sized(1500)
+	rng := rand.New(rand.NewPCG(5, 55))
+	vecs := gaussian(rng, n, dim, 1)
+	x := newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: 2 * n})
+	hnsw.FitAt(x, n/2)
+	for _, v := range vecs {
+		mustInsert(t, x, v)
+	}
+	want, ok := hnsw.Codec(x)
+	if !ok {
+		t.Fatal("walks do not read codes")
+	}
+	image := snapshotOf(t, x)
+	at := restoreInto(t, image, hnsw.RestoreOptions{MaxSlots: 2 * n})
+	late := restoreInto(t, image, hnsw.RestoreOptions{MaxSlots: 2 * n, LateCodes: true})
+	if _, ok := hnsw.Codec(late); ok {
+		t.Fatal("there are codes before Encode")
+	}
+	if diff := cmp.Diff(image, snapshotOf(t, late)); diff != "" {
+		t.Fatalf("an image before Encode differs:\n%s", diff)
+	}
+	for _, y := range []*hnsw.Index{at, late} {
+		slot := mustInsert(t, y, gaussian(rand.New(rand.NewPCG(6, 6)), 1, dim, 1)[0])
+		mustDelete(t, y, slot/2)
+		y.Encode()
+		y.Encode() // does nothing
+		if got, ok := hnsw.Codec(y); !ok || got != want {
+			t.Fatalf("codec %v, want %v", got, want)
+		}
+		if err := y.Check(); err != nil {
+			t.Fatal(err)
+		}
+		s := y.Acquire()
+		defer s.Release()
+		for _, v := range vecs[n/2+1 : n/2+20] {
+			found, _, err := s.Search(context.Background(), v, hnsw.SearchParams{K: 1, Ef: 64})
+			if err != nil || len(found) != 1 || found[0].Distance != 0 {
+				t.Fatalf("%v, %v", found, err)
+			}
+		}
+	}
+	if err := errors.Join(at.Close(), late.Close()); err != nil {
+		t.Fatal(err)
+	}
+	late.Encode() // and nothing on a closed index
+}
