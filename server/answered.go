@@ -18,6 +18,7 @@ func (s *retrievalService) answered(ctx context.Context, c *engine.Collection, r
 	s.metrics.Searched(search)
 	ops.Trace(ctx, &search, callOf(ctx).rule.Priority == seguev1.Priority_PRIORITY_QUERY)
 	s.sampleRecall(c, req, result, info)
+	s.queries.Offer(req, search.Collection)
 }
 
 // labels are the names of an enum as metrics and logs have them: in lower case and without prefix.

@@ -28,6 +28,7 @@ import (
 	"github.com/segue-ann/segue/server/auth"
 	"github.com/segue-ann/segue/server/liverecall"
 	"github.com/segue-ann/segue/server/ops"
+	"github.com/segue-ann/segue/server/querylog"
 )
 
 // Options configure a Server. The zero value of a field means its documented default.
@@ -60,6 +61,8 @@ type Options struct {
 	// LiveRecall is the share of one core that may go into running served searches again exactly, which gives the metrics
 	// segue_live_recall_*: see package liverecall. Default 0: none.
 	LiveRecall float64
+	// QueryLog keeps a sample of the queries that were answered; nil keeps none. It is closed after Shutdown, by whoever opened it.
+	QueryLog *querylog.Log
 }
 
 const (
@@ -171,7 +174,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	in.draining, in.streams = s.draining, &s.streams
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
 	b := &backend{
-		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall,
+		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
 		metrics: o.Metrics, plans: in.plans, completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
 	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
@@ -297,6 +300,7 @@ type backend struct {
 	plans        map[seguev1.Plan]string
 	completeness map[seguev1.Completeness]string
 	recall       *liverecall.Sampler // nil is off
+	queries      *querylog.Log       // nil is off
 }
 
 // collection finds the collection that a request names in field.

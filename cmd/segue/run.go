@@ -126,6 +126,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newTokenCommand(env),
 		newConfigCommand(env),
 		newLoadtestCommand(env),
+		newReplayCommand(env),
 		newVersionCommand(env),
 	)
 	return root

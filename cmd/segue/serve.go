@@ -19,6 +19,7 @@ import (
 	"github.com/segue-ann/segue/server"
 	"github.com/segue-ann/segue/server/auth"
 	"github.com/segue-ann/segue/server/ops"
+	"github.com/segue-ann/segue/server/querylog"
 )
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -86,6 +87,7 @@ type serveOptions struct {
 	tls         auth.TLSFiles
 	accessFile  string
 	jwt         auth.JWTOptions
+	queryLog    querylog.Options
 	server      server.Options
 }
 
@@ -102,6 +104,11 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:7071", "`HOST:PORT` of metrics, health and profiles; empty for none")
 	f.DurationVar(&o.server.SlowCall, "slow-call", 250*time.Millisecond, "log queries that take this long, with what they did; negative for none")
 	f.Float64Var(&o.server.LiveRecall, "live-recall", 0.01, "share of one core for running served searches again exactly, which measures their recall; 0 for none")
+	f.StringVar(&o.queryLog.Dir, "query-log", "", "`DIR` of its own for a sample of the queries, for segue replay; empty for none")
+	f.Float64Var(&o.queryLog.Share, "query-log-share", 0.01, "share of the queries that are kept there")
+	f.BoolVar(&o.queryLog.Users, "query-log-users", false, "keep also queries by user_id, and the names of exclusion sets")
+	f.Int64Var(&o.queryLog.FileBytes, "query-log-file-bytes", 64<<20, "size at which the next file is begun")
+	f.Int64Var(&o.queryLog.TotalBytes, "query-log-total-bytes", 1<<30, "size of all files together; the oldest are removed")
 
 	f.StringVar(&o.tls.Certificate, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "`FILE` of its private key, PEM")
@@ -239,6 +246,17 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	}
 	s.release = append(s.release, s.closeListener)
 	o.server.Metrics = ops.NewMetrics()
+	if o.queryLog.Dir != "" {
+		o.queryLog.Logger = o.log
+		o.queryLog.Count = func(outcome querylog.Outcome) { o.server.Metrics.QueryLogged(string(outcome), 1) }
+		for _, outcome := range querylog.Outcomes() {
+			o.server.Metrics.QueryLogged(string(outcome), 0)
+		}
+		if o.server.QueryLog, err = querylog.Open(o.queryLog); err != nil {
+			return nil, fmt.Errorf("--query-log: %w", err)
+		}
+		s.release = append(s.release, func() error { o.server.QueryLog.Close(); return nil })
+	}
 	if o.opsListen != "" {
 		lis, err := config.Listen(ctx, "tcp", o.opsListen)
 		switch {

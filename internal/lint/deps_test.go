@@ -35,6 +35,7 @@ const importLaw = `
 	NONE < proto/segue/v1 < server/auth, server/admission < server;
 	engine, server/admission < server/ops < server;
 	NONE < server/liverecall < server;
+	proto/segue/v1 < server/querylog < server;
 	proto/segue/v1 < client;
 	engine < server;
 	hnsw, storage, internal/quantize, internal/distance !< server;
@@ -45,6 +46,7 @@ const importLaw = `
 	# The harness builds indexes in process, which is why it alone may go past the engine.
 	NONE < loadtest/baseline;
 	client, engine, internal/groundtruth, internal/dataset, loadtest/baseline < loadtest;
+	proto/segue/v1 < loadtest/replay;
 	loadtest, examples/demo < loadtest/peers < loadtest/peers/benchpeers;
 	storage, internal/distance, internal/quantize !< loadtest, loadtest/peers, loadtest/peers/benchpeers;
 
@@ -52,21 +54,21 @@ const importLaw = `
 	client < examples/discovery;
 
 	# The command puts it together.
-	server, loadtest, examples/demo < cmd/segue;
+	server, loadtest, loadtest/replay, examples/demo < cmd/segue;
 	hnsw, storage, internal/distance, internal/quantize, loadtest/baseline !< cmd/segue;
 
 	# Dependencies, each confined to where its vocabulary belongs.
 	google.golang.org/grpc/..., google.golang.org/genproto/...
-		only server, server/auth, server/ops, client, loadtest, proto/..., cmd/segue,
+		only server, server/auth, server/ops, client, loadtest, loadtest/replay, proto/..., cmd/segue,
 		examples/discovery;
-	google.golang.org/protobuf/...    only server, server/auth, client, loadtest, proto/..., cmd/segue, examples/discovery;
+	google.golang.org/protobuf/...    only server, server/auth, server/querylog, client, loadtest, proto/..., cmd/segue, examples/discovery;
 	github.com/golang-jwt/jwt/..., github.com/MicahParks/... only server/auth;
 	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
 	github.com/cockroachdb/pebble/... only storage;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
-	github.com/HdrHistogram/hdrhistogram-go only loadtest;
+	github.com/HdrHistogram/hdrhistogram-go only loadtest, loadtest/replay;
 	github.com/coder/hnsw             only loadtest/baseline;
 	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go, loadtest/peers;
 	golang.org/x/sync/...             only engine, client, loadtest, cmd/segue;

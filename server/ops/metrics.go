@@ -36,6 +36,8 @@ type Metrics struct {
 	distances *prometheus.HistogramVec
 	hops      *prometheus.HistogramVec
 
+	queries *prometheus.CounterVec
+
 	recall        *prometheus.HistogramVec
 	recallSquares *prometheus.CounterVec
 	recallSkipped *prometheus.CounterVec
@@ -100,6 +102,10 @@ func NewMetrics() *Metrics {
 			Name: "segue_search_hop_count", Help: "Nodes of the graph that a search expanded.", Buckets: prometheus.ExponentialBuckets(8, 2, 12),
 		}, []string{"collection"}),
 	}
+	m.queries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "segue_query_log_total", Help: "Queries that were drawn for the query log, by what became of them.",
+	}, []string{"outcome"})
+	m.registry.MustRegister(m.queries)
 	m.watchRecall()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.calls, m.duration, m.inFlight, m.shed, m.queued, m.slow, m.searches, m.reduced, m.ef, m.distances, m.hops)
@@ -138,6 +144,12 @@ func (m *Metrics) Waited(d time.Duration) { m.queued.Observe(d.Seconds()) }
 
 // Slow counts a call of the slow-query log.
 func (m *Metrics) Slow(method string) { m.slow.WithLabelValues(method).Inc() }
+
+// QueryLogged counts a query that was drawn for the query log. outcome is one of package querylog; 0 makes
+// it known.
+func (m *Metrics) QueryLogged(outcome string, n int) {
+	m.queries.WithLabelValues(outcome).Add(float64(n))
+}
 
 // Search is what one search did.
 type Search struct {

@@ -64,6 +64,7 @@ func TestCalls(t *testing.T) {
 	m.Recalled(Recall{Collection: "tracks", Plan: "graph", Effort: "ef", Order: "score", Share: 1})
 	m.Recalled(Recall{Collection: "tracks", Plan: "graph", Effort: "ef", Order: "score", Share: 0.5})
 	m.RecallSkipped(RecallTimeout)
+	m.QueryLogged("written", 1)
 	m.RecallTook(1500 * time.Millisecond)
 	has(t, scrape(t, m),
 		`segue_rpc_in_flight 1`,
@@ -86,6 +87,7 @@ func TestCalls(t *testing.T) {
 		`segue_live_recall_skipped_total{reason="timeout"} 1`,
 		`segue_live_recall_skipped_total{reason="failed"} 0`,
 		`segue_live_recall_seconds_total 1.5`,
+		`segue_query_log_total{outcome="written"} 1`,
 		`go_goroutines `,
 	)
 }
