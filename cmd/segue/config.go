@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -91,7 +92,8 @@ func newConfigPrintCommand(env *environment) *cobra.Command {
 		Use:   "print",
 		Short: "Print every setting as segue serve would use it, as a file for --config",
 		Long: "Print takes the flags, variables and file of segue serve, and prints what comes of them: every setting with its\n" +
-			"meaning and its value. The output is a file for --config. Settings that hold secrets there are none: they name files.",
+			"meaning and its value. The output is a file for --config. Secrets are in files that settings name, and are not printed;\n" +
+			"a password within a URL is replaced by xxxxx.",
 		Args:    cobra.NoArgs,
 		PreRunE: serve.PreRunE,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,7 +103,7 @@ func newConfigPrintCommand(env *environment) *cobra.Command {
 					return
 				}
 				_, usage := pflag.UnquoteUsage(f)
-				value, err := yaml.Marshal(f.Value.String())
+				value, err := yaml.Marshal(redacted(f.Value.String()))
 				if err != nil {
 					panic(err) // a string
 				}
@@ -113,4 +115,12 @@ func newConfigPrintCommand(env *environment) *cobra.Command {
 	}
 	c.Flags().AddFlagSet(serve.Flags())
 	return c
+}
+
+// redacted is a setting without the password, if it is a URL with one.
+func redacted(value string) string {
+	if u, err := url.Parse(value); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return value
 }

@@ -86,6 +86,19 @@ func TestConfigPrint(t *testing.T) {
 	})
 }
 
+// TestConfigPrintHidesSecrets: what files hold is not read, and what URLs hold is not shown.
+func TestConfigPrintHidesSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access")
+	writeText(t, path, "radio read:* sha256:9f86d081")
+	r := runSegue(t.Context(), "config", "print", "--access-file", path, "--jwt-jwks-url", "https://me:hunter2@id.example/keys")
+	if r.code != exitOK || strings.Contains(r.stdout, "hunter2") || strings.Contains(r.stdout, "9f86") {
+		t.Errorf("%s%s", r.stdout, r.stderr)
+	}
+	if want := "jwt-jwks-url: https://me:xxxxx@id.example/keys\n"; !strings.Contains(r.stdout, want) {
+		t.Errorf("no %q in\n%s", want, r.stdout)
+	}
+}
+
 // deployed reads a file of deploy/.
 func deployed(t *testing.T, name string) string {
 	t.Helper()

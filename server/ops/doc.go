@@ -8,6 +8,7 @@
 //	/healthz       200 while the process lives
 //	/readyz        200 once calls are answered, 503 while the store is opened and while calls are drained
 //	/debug/pprof/  profiles, to callers on this machine only (kubectl port-forward is one)
+//	grpc.channelz.v1.Channelz, with reflection: connections, streams and their failures, to the same
 //
 // # Names
 //

@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	channelz "google.golang.org/grpc/channelz/service"
+	"google.golang.org/grpc/reflection"
 )
 
-// Handler serves the operator's pages. ready says why calls are not answered now, or nil; it is called for each request.
+// Handler serves the operator's pages, and over HTTP/2 the state of gRPC's connections (grpc.channelz.v1). ready says why calls are not answered now, or nil; it is called for each request.
 func Handler(m *Metrics, ready func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -25,6 +28,11 @@ func Handler(m *Metrics, ready func() error) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", local(pprof.Profile))
 	mux.HandleFunc("GET /debug/pprof/symbol", local(pprof.Symbol))
 	mux.HandleFunc("GET /debug/pprof/trace", local(pprof.Trace))
+	channels := grpc.NewServer()
+	channelz.RegisterChannelzServiceToServer(channels)
+	reflection.Register(channels)
+	mux.HandleFunc("POST /grpc.channelz.v1.Channelz/", local(channels.ServeHTTP))
+	mux.HandleFunc("POST /grpc.reflection.v1.ServerReflection/", local(channels.ServeHTTP))
 	return mux
 }
 
@@ -57,9 +65,12 @@ type Server struct {
 
 // Serve serves h on lis until Close.
 func Serve(lis net.Listener, h http.Handler, log *slog.Logger) *Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true) // for channelz, which is gRPC
 	s := &Server{
 		http: &http.Server{
-			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+			Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 		addr:   lis.Addr().String(),
