@@ -23,7 +23,7 @@ func TestExplainAbsence(t *testing.T) {
 			if _, err := c.UpsertProfiles(t.Context(), []Profile{{UserID: "listener", Interests: profile}}); err != nil {
 				t.Fatal(err)
 			}
-			truth := &requestOracle{oracle: oracleOf(metric, items), limits: DefaultLimits()}
+			truth := newRequestOracle(t, c, metric, items)
 			rapid.Check(t, func(t *rapid.T) {
 				req := drawRequest(t, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "rng"), 0)), items)
 				req.K = min(req.K, 30)
@@ -57,6 +57,15 @@ func (o *requestOracle) contradicts(req *SearchRequest, profile []Interest, id s
 	}
 	at := slices.IndexFunc(answer.picks, func(x oracleItem) bool { return x.ID == id })
 	switch {
+	case !o.allows(req, it):
+		want := FilteredOut
+		if !o.allows(&SearchRequest{Exclusions: req.Exclusions}, it) {
+			want = Excluded
+		}
+		if got.Clause == "" {
+			return "no clause"
+		}
+		return is(got, want, 0)
 	case req.HasMinScore && got.Score < req.MinScore:
 		return is(got, BelowMinScore, 0)
 	case o.nearNegative(req, best):
@@ -66,7 +75,7 @@ func (o *requestOracle) contradicts(req *SearchRequest, profile []Interest, id s
 	}
 	rank := 1
 	for _, other := range o.items {
-		if o.seed(req, other.ID) {
+		if o.seed(req, other.ID) || !o.allows(req, other) {
 			continue
 		}
 		x := o.bestOf(req, profile, other)

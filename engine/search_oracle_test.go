@@ -15,7 +15,7 @@ import (
 // tests have few components of few values, so that both sides compute the same numbers to the last bit and ties abound.
 type requestOracle struct {
 	*oracle
-	limits Limits
+	heard map[string]bool // the ids of exclusion set "heard"
 }
 
 // oracleItem is an item as the oracle ranks it.
@@ -89,10 +89,15 @@ func (o *requestOracle) seed(req *SearchRequest, id string) bool {
 
 // ask answers for strategies in which an item's score is its best probe's.
 func (o *requestOracle) ask(req *SearchRequest, profile []Interest) oracleAnswer {
+	return o.askFrom(req, profile, 0)
+}
+
+// askFrom is ask where fewer than least candidates are known not to suffice.
+func (o *requestOracle) askFrom(req *SearchRequest, profile []Interest, least int) oracleAnswer {
 	vecs, weights, each := o.probes(req, profile)
 	var allowed []oracleItem
 	for _, it := range o.items {
-		if o.seed(req, it.ID) {
+		if o.seed(req, it.ID) || !o.allows(req, it) {
 			continue
 		}
 		x := oracleItem{Item: it, score: math.Inf(-1)}
@@ -108,7 +113,7 @@ func (o *requestOracle) ask(req *SearchRequest, profile []Interest) oracleAnswer
 	depth := o.depth(req, each)
 	for {
 		answer, deeper := o.atDepth(req, allowed, vecs, weights, each, depth)
-		if !deeper {
+		if !deeper && len(answer.pool) >= min(least, len(allowed)) {
 			return answer
 		}
 		depth *= 2
@@ -292,7 +297,8 @@ func (o *requestOracle) greedy(req *SearchRequest, pool []oracleItem, weights []
 }
 
 // differs compares an answer with the oracle's.
-func (a *oracleAnswer) differs(req *SearchRequest, res SearchResult) error {
+func (o *requestOracle) differs(req *SearchRequest, profile []Interest, res SearchResult) error {
+	a := o.ask(req, profile)
 	var want, got []string
 	for _, x := range a.picks {
 		want = append(want, fmt.Sprintf("%s %v", x.ID, float32(x.score)))

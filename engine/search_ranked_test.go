@@ -108,12 +108,14 @@ func drawRequest(t *rapid.T, rng *rand.Rand, items []Item) SearchRequest {
 	if rapid.Bool().Draw(t, "few candidates") {
 		req.Candidates = req.K + rng.IntN(5)
 	}
+	drawAllowed(t, rng, items, &req)
 	return req
 }
 
-// TestRequestOracle holds whole requests against an oracle that scores every item by the definitions: seeds, negatives,
-// minimum score, limits, turns, boosts, exploration, candidates and the reason of a shortfall, to the last bit. The pages of
-// the same request, one after the other, are the same neighbors.
+// TestRequestOracle holds whole requests against an oracle that scores every item by the definitions: filter, exclusions, seeds,
+// negatives, minimum score, limits, turns, boosts, exploration, candidates and the reason of a shortfall, to the last bit;
+// diversity to within rounding. The pages of the same request, one after the other, are the same neighbors, and so is a second
+// answer.
 func TestRequestOracle(t *testing.T) {
 	for _, metric := range []Metric{Cosine, InnerProduct, L2} {
 		t.Run(fmt.Sprint(metric), func(t *testing.T) {
@@ -125,15 +127,25 @@ func TestRequestOracle(t *testing.T) {
 			if _, err := c.UpsertProfiles(t.Context(), []Profile{{UserID: "listener", Interests: profile}}); err != nil {
 				t.Fatal(err)
 			}
-			truth := &requestOracle{oracle: oracleOf(metric, items), limits: DefaultLimits()}
+			truth := newRequestOracle(t, c, metric, items)
 			rapid.Check(t, func(t *rapid.T) {
 				req := drawRequest(t, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "rng"), 0)), items)
+				if rapid.IntRange(0, 3).Draw(t, "diverse") == 0 {
+					req.Diversity, req.Explain = rapid.SampledFrom([]float64{0.1, 0.5, 1}).Draw(t, "mmr"), true
+				}
 				res, err := c.Search(context.Background(), req)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := truth.ask(&req, profile)
-				if err := want.differs(&req, res); err != nil {
+				if n, filtered := truth.matching(&req); res.Info.Matching != n || res.Info.Filtered != filtered {
+					t.Fatalf("%+v: %+v, %d match", req, res.Info, n)
+				}
+				if req.Diversity > 0 {
+					err = truth.differsDiverse(&req, profile, res)
+				} else {
+					err = truth.differs(&req, profile, res)
+				}
+				if err != nil {
 					t.Fatalf("%+v: %v", req, err)
 				}
 				checkPages(t, c, req, res)
@@ -234,7 +246,7 @@ func TestDiverseSearch(t *testing.T) {
 				}
 			}
 			mustUpsert(t, c, items...)
-			truth := &requestOracle{oracle: oracleOf(metric, items), limits: DefaultLimits()}
+			truth := &requestOracle{oracle: oracleOf(metric, items)}
 			for _, lambda := range []float64{0.2, 0.7, 1} {
 				req := SearchRequest{
 					Query: Query{Vector: exactVector(rng)}, K: 25, Candidates: 60, Diversity: lambda, Explain: true,
@@ -244,51 +256,99 @@ func TestDiverseSearch(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				pool := truth.ask(&req, nil).pool
-				checkDiverse(t, truth, &req, res, pool)
+				if len(res.Neighbors) != req.K {
+					t.Fatalf("%d neighbors", len(res.Neighbors))
+				}
+				if err := truth.differsDiverse(&req, nil, res); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
 }
 
-func checkDiverse(t *testing.T, o *requestOracle, req *SearchRequest, res SearchResult, pool []oracleItem) {
-	t.Helper()
-	if len(res.Neighbors) != req.K || res.Info.Candidates != len(pool) {
-		t.Fatalf("%d neighbors from %d candidates, want %d from %d", len(res.Neighbors), res.Info.Candidates, req.K, len(pool))
+// differsDiverse walks along an answer with diversity, and says where a neighbor is not the one with the best objective of those
+// whose turn it is and that fit, among the candidates of the depth that the answer says it was chosen from; or ends too early.
+// Objectives may differ by rounding.
+func (o *requestOracle) differsDiverse(req *SearchRequest, profile []Interest, res SearchResult) error {
+	const eps = 1e-5
+	pool := o.askFrom(req, profile, res.Info.Candidates).pool
+	if res.Info.Candidates != len(pool) {
+		return fmt.Errorf("chosen from %d candidates, want %d", res.Info.Candidates, len(pool))
+	}
+	_, weights, each := o.probes(req, profile)
+	if !each {
+		weights = []float64{1}
 	}
 	shape := &oracle{metric: o.metric}
 	if o.metric == InnerProduct {
 		shape.metric = Cosine
 	}
-	high, low := pool[0].value, pool[len(pool)-1].value
 	var picks []oracleItem
-	scale := 0.0
+	credit, scale := make([]float64, len(weights)), 0.0
 	objective := func(x oracleItem) float64 {
-		near := 0.0
+		near, relevance := 0.0, 1.0
+		if high, low := pool[0].value, pool[len(pool)-1].value; high > low {
+			relevance = (x.value - low) / (high - low)
+		}
 		for _, p := range picks {
-			near = max(near, 1-shape.distance(p.Vector, x.Vector)/scale)
+			if d := shape.distance(p.Vector, x.Vector); d <= 0 || scale <= 0 {
+				near = 1
+			} else {
+				near = max(near, 1-d/scale)
+			}
 		}
-		return (1-req.Diversity)*(x.value-low)/(high-low) - req.Diversity*near
+		return (1-req.Diversity)*relevance - req.Diversity*near
 	}
-	for _, n := range res.Neighbors {
-		at := slices.IndexFunc(pool, func(x oracleItem) bool { return x.ID == n.ItemID })
-		if at < 0 || overLimit(req, picks, &pool[at]) || slices.ContainsFunc(picks, func(p oracleItem) bool { return p.ID == n.ItemID }) {
-			t.Fatalf("%s does not belong there", n.ItemID)
-		}
-		mine := objective(pool[at])
-		if math.Abs(mine-n.Explanation.Objective) > 1e-5 {
-			t.Errorf("%s: objective %v, is %v", n.ItemID, n.Explanation.Objective, mine)
-		}
+	for n := range req.K {
+		var fit []oracleItem
 		for i := range pool {
-			if x := &pool[i]; !overLimit(req, picks, x) && objective(*x) > mine+1e-5 && !slices.ContainsFunc(picks, func(p oracleItem) bool { return p.ID == x.ID }) {
-				t.Errorf("%s was passed over for %s", x.ID, n.ItemID)
+			if x := &pool[i]; !overLimit(req, picks, x) && !slices.ContainsFunc(picks, func(p oracleItem) bool { return p.ID == x.ID }) {
+				fit = append(fit, *x)
 			}
 		}
-		if len(picks) == 0 {
+		turn, sum := -1, 0.0
+		for g, w := range weights {
+			if slices.ContainsFunc(fit, func(x oracleItem) bool { return !each || x.group == g }) {
+				credit[g] += w
+				sum += w
+				if turn < 0 || credit[g] > credit[turn] {
+					turn = g
+				}
+			}
+		}
+		if n == len(res.Neighbors) {
+			if turn >= 0 || res.Info.Completeness != Exhausted {
+				return fmt.Errorf("%d neighbors of %d, %+v, and %d candidates fit", n, req.K, res.Info, len(fit))
+			}
+			return nil
+		}
+		if turn < 0 {
+			return fmt.Errorf("%s comes where nothing fits", res.Neighbors[n].ItemID)
+		}
+		credit[turn] -= sum
+		at := slices.IndexFunc(fit, func(x oracleItem) bool { return x.ID == res.Neighbors[n].ItemID && (!each || x.group == turn) })
+		if at < 0 {
+			return fmt.Errorf("%s does not belong at %d", res.Neighbors[n].ItemID, n)
+		}
+		mine := objective(fit[at])
+		if math.Abs(mine-res.Neighbors[n].Explanation.Objective) > eps {
+			return fmt.Errorf("objective of %s is %v, not %v", fit[at].ID, mine, res.Neighbors[n].Explanation.Objective)
+		}
+		for _, x := range fit {
+			if (!each || x.group == turn) && objective(x) > mine+eps {
+				return fmt.Errorf("%s was passed over for %s", x.ID, fit[at].ID)
+			}
+		}
+		if n == 0 {
 			for _, x := range pool {
-				scale += shape.distance(pool[at].Vector, x.Vector) / float64(len(pool))
+				scale += shape.distance(fit[at].Vector, x.Vector) / float64(len(pool))
 			}
 		}
-		picks = append(picks, pool[at])
+		picks = append(picks, fit[at])
 	}
+	if res.Info.Completeness != Complete || len(res.Neighbors) > req.K {
+		return fmt.Errorf("%d neighbors of %d, %+v", len(res.Neighbors), req.K, res.Info)
+	}
+	return nil
 }
