@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/segue-ann/segue/client"
 	"github.com/segue-ann/segue/examples/demo"
@@ -146,6 +148,9 @@ func (d demoData) ensure(ctx context.Context, env *environment, c *client.Client
 	if err != nil {
 		return 0, err
 	}
+	if !slices.EqualFunc(collection.GetAttributes(), demoSchema(), func(a, b *seguev1.AttributeSpec) bool { return proto.Equal(a, b) }) {
+		return 0, errors.New("the store has another demo's attributes: delete it, or give another --data")
+	}
 	stats, err := demoStatistics(ctx, c)
 	if err != nil {
 		return 0, err
@@ -198,7 +203,7 @@ func demoStatistics(ctx context.Context, c *client.Client) (*seguev1.IndexStatis
 func demoSchema() []*seguev1.AttributeSpec {
 	keyword, number := seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD, seguev1.AttributeType_ATTRIBUTE_TYPE_INT
 	return []*seguev1.AttributeSpec{
-		{Name: "added", Type: keyword}, // not TIMESTAMP: six lines of the source have no date there
+		{Name: "added", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP},
 		{Name: "album", Type: keyword},
 		{Name: "album_id", Type: keyword},
 		{Name: "artist_ids", Type: keyword},
@@ -249,14 +254,22 @@ func showAnswer(ctx context.Context, w io.Writer, c *client.Client, title string
 	}
 	took := time.Since(began)
 	fmt.Fprintf(w, "\n%s\n", title)
-	t := neighborTable(answer.GetNeighbors(), []string{"title", "artists"})
+	var columns []string
+	for _, path := range request.GetReadMask().GetPaths() {
+		columns = append(columns, strings.TrimPrefix(path, "attributes."))
+	}
+	t := neighborTable(answer.GetNeighbors(), columns)
 	t.drop("ID")
 	if err := t.write(w); err != nil {
 		return err
 	}
 	info := answer.GetSearchInfo()
-	_, err = fmt.Fprintf(w, "(%.1f ms over gRPC; %s of %s tracks were compared, ef %d)\n", float64(took.Microseconds())/1000,
-		thousands(info.GetDistanceCount()), thousands(items), info.GetEfUsed())
+	match := ""
+	if info.MatchingCount != nil {
+		match = "; " + thousands(info.GetMatchingCount()) + " may be answered"
+	}
+	_, err = fmt.Fprintf(w, "(%.1f ms over gRPC; %s of %s tracks were compared, ef %d%s)\n", float64(took.Microseconds())/1000,
+		thousands(info.GetDistanceCount()), thousands(items), info.GetEfUsed(), match)
 	return err
 }
 

@@ -6,7 +6,10 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/segue-ann/segue/client"
@@ -40,6 +43,16 @@ func showRanking(ctx context.Context, w io.Writer, c *client.Client, items int64
 		return err
 	}
 
+	fresh := proto.CloneOf(onePerArtist)
+	fresh.FilterExpression = "added >= 2021-04-01"
+	fresh.ReadMask.Paths = append(fresh.ReadMask.Paths, "attributes.added")
+	if err := showAnswer(ctx, w, c, "More like "+track.name+", one of each artist and title, added since April 2021", fresh, items); err != nil {
+		return err
+	}
+	if err := showHeard(ctx, w, c, items); err != nil {
+		return err
+	}
+
 	var ids, names []string
 	for _, k := range demoLiked() {
 		ids, names = append(ids, k.id), append(names, k.name)
@@ -49,6 +62,43 @@ func showRanking(ctx context.Context, w io.Writer, c *client.Client, items int64
 	likeThese.Diversity = &seguev1.Diversity{CrowdingLimits: []*seguev1.CrowdingLimit{{Attribute: "artists", MaxPerValue: 1}}, Mmr: 0.2}
 	title := fmt.Sprintf("More like each of %s, not like %s, and not all the same", strings.Join(names, ", "), demoDisliked().name)
 	return showAnswer(ctx, w, c, title, likeThese, items)
+}
+
+// demoListener is the exclusion set that the demo keeps.
+const demoListener = "demo-listener"
+
+// showHeard puts the best three tracks for a playlist on a listener's list of what they heard, blocks an artist, and asks again.
+func showHeard(ctx context.Context, w io.Writer, c *client.Client, items int64) error {
+	playlist := demoPlaylists()[1]
+	all := demoRequest(client.ByUser(playlist.id))
+	best, err := c.Retrieval.NearestNeighbors(ctx, all)
+	if err != nil {
+		return err
+	}
+	top := best.GetNeighbors()[:min(4, len(best.GetNeighbors()))]
+	if len(top) < 4 {
+		return nil
+	}
+	heard := &seguev1.AddExclusionsRequest{
+		Collection: demoCollection, ExclusionSet: demoListener, Expiration: &seguev1.AddExclusionsRequest_Ttl{Ttl: durationpb.New(30 * 24 * time.Hour)},
+	}
+	for _, n := range top[:3] {
+		heard.ItemIds = append(heard.ItemIds, n.GetItemId())
+	}
+	if _, err := c.Exclusions.AddExclusions(ctx, heard); err != nil {
+		return err
+	}
+	artist := top[3].GetAttributes()["artists"].GetKeywords().GetValues()[0]
+	unheard := proto.CloneOf(all)
+	unheard.Exclusions = &seguev1.Exclusions{
+		ExclusionSets:   []string{demoListener},
+		AttributeValues: []*seguev1.AttributeIn{{Attribute: "artists", Values: []*seguev1.AttributeValue{keywords(artist)}}},
+	}
+	title := fmt.Sprintf("For whoever made the playlist %s, without the first three, which they heard this month, and without %s", playlist.name, artist)
+	if err := showAnswer(ctx, w, c, title, unheard, items); err != nil {
+		return err
+	}
+	return showAbsence(ctx, w, c, all, unheard)
 }
 
 // showAbsence says why the best neighbor that a request leaves out is not there.

@@ -118,7 +118,8 @@ func TestDemoImportsOnce(t *testing.T) {
 		fmt.Sprintf("%s tracks ready", thousands(data.trackCount)),
 		`More like "Blinding Lights" by The Weeknd`,
 		"For whoever made the playlist",
-		"one of each artist and title", "not there? CROWDED_OUT: ", "not like \"SICKO MODE\"",
+		"one of each artist and title", "not there? CROWDED_OUT: ", "added since April 2021", "2021-0",
+		"which they heard this month", "not there? EXCLUDED: it is in exclusion set \"demo-listener\"", " may be answered)", "not like \"SICKO MODE\"",
 		"grpcurl -plaintext -d '{", "ghz --insecure --call segue.v1.RetrievalService.NearestNeighbors -d '{",
 		" neighbors --addr 127.0.0.1:",
 	} {
@@ -126,7 +127,7 @@ func TestDemoImportsOnce(t *testing.T) {
 			t.Errorf("first run does not say %q:\n%s", want, first)
 		}
 	}
-	if n := strings.Count(first, "\n   8  "); n != len(demoTracks())+len(demoPlaylists())+2 {
+	if n := strings.Count(first, "\n   8  "); n != len(demoTracks())+len(demoPlaylists())+4 {
 		t.Errorf("%d tables of 8 neighbors:\n%s", n, first)
 	}
 
@@ -187,6 +188,26 @@ func TestDemoRefusesAnotherCollection(t *testing.T) {
 		t.Fatal(code, err)
 	}
 	if _, _, err := demoRun(t, sampleOf(t, 1000, 1), dir); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A store of a demo with other attributes is left alone: its `added` was once a KEYWORD.
+func TestDemoRefusesAnotherSchema(t *testing.T) {
+	dir := t.TempDir()
+	s, err := serveChild(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	if r := runSegue(t.Context(), "collection", "create", demoCollection, "--dim", "64", "--metric", "cosine", "--attribute", "added:keyword",
+		"--addr", s.addr); r.code != exitOK {
+		t.Fatal(r.stderr)
+	}
+	if code, err := s.stop(); code != 0 || err != nil {
+		t.Fatal(code, err)
+	}
+	if _, _, err := demoRun(t, sampleOf(t, 1000, 1), dir); err == nil || !strings.Contains(err.Error(), "another demo's attributes") {
 		t.Errorf("error %v", err)
 	}
 }

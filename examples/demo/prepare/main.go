@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/x448/float16"
@@ -27,7 +28,7 @@ type track struct {
 	AlbumID   string   `json:"album_id"`
 	Album     string   `json:"album"`
 	DurationS int      `json:"duration_s"`
-	Added     string   `json:"added"`
+	Added     string   `json:"added,omitempty"`
 	Playlists int      `json:"playlists"`
 }
 
@@ -75,6 +76,9 @@ func run(args []string, stdout io.Writer) error {
 	ts, err := readLines[track](*tracks)
 	if err != nil {
 		return err
+	}
+	if n := dropBadDates(ts); n > 0 {
+		fmt.Fprintf(stdout, "%d tracks have no date where it should be: dropped\n", n)
 	}
 	tv, err := readMatrix(*trackVectors)
 	if err != nil {
@@ -148,6 +152,17 @@ func readLines[T any](path string) ([]T, error) {
 		}
 		lines = append(lines, line)
 	}
+}
+
+// dropBadDates empties what is no date in the field for one, and counts: the archive has a duration there for some.
+func dropBadDates(ts []track) (dropped int) {
+	for i := range ts {
+		if _, err := time.Parse(time.DateOnly, ts[i].Added); err != nil {
+			ts[i].Added = ""
+			dropped++
+		}
+	}
+	return dropped
 }
 
 // withRows replaces track ids by row numbers. Both the tracks and each playlist's tracks must ascend by

@@ -18,7 +18,7 @@ import (
 
 const (
 	trackLines = `{"id": "a", "title": "\u00c9 & <3", "artist_ids": ["x"], "artists": ["X"], "album_id": "p", "album": "P", "duration_s": 200, "added": "2021-04-29", "playlists": 2}
-{"id": "b", "title": "B", "artist_ids": ["x", "y"], "artists": ["X", "Y"], "album_id": "p", "album": "P", "duration_s": 201, "added": "2021-04-28", "playlists": 1}
+{"id": "b", "title": "B", "artist_ids": ["x", "y"], "artists": ["X", "Y"], "album_id": "p", "album": "P", "duration_s": 201, "added": "3:59", "playlists": 1}
 {"id": "c", "title": "C", "artist_ids": ["y"], "artists": ["Y"], "album_id": "q", "album": "Q", "duration_s": 202, "added": "2021-04-27", "playlists": 0}
 `
 	playlistLines = `{"id": "k", "name": "K", "tracks": ["a", "b"]}
@@ -103,8 +103,9 @@ func TestRun(t *testing.T) {
 	var first map[string]string
 	for _, fortran := range []bool{true, false, false} {
 		args, out := source(t, trackLines, playlistLines, npy(fortran, 3, 2, trackValues), npy(fortran, 2, 2, playlistValues))
-		if err := run(args, io.Discard); err != nil {
-			t.Fatal(err)
+		var said bytes.Buffer
+		if err := run(args, &said); err != nil || !strings.Contains(said.String(), "1 tracks have no date") {
+			t.Fatal(err, said.String())
 		}
 		files := map[string]string{}
 		for _, name := range []string{"tracks.f16.npy.zst", "tracks.jsonl.zst", "playlists.f32.npy.zst", "playlists.jsonl.zst"} {
@@ -121,6 +122,8 @@ func TestRun(t *testing.T) {
 
 		if got, want := string(unpack(t, out, "tracks.jsonl.zst")), `{"id":"a","title":"É & <3","artist_ids":["x"],"artists":["X"],"album_id":"p","album":"P","duration_s":200,"added":"2021-04-29","playlists":2}`+"\n"; !strings.HasPrefix(got, want) {
 			t.Errorf("tracks begin with %s, want %s", got, want)
+		} else if strings.Count(got, `"added":"20`) != 2 || strings.Contains(got, "3:59") {
+			t.Errorf("a track whose date is none has one: %s", got)
 		}
 		if got, want := string(unpack(t, out, "playlists.jsonl.zst")), `{"id":"k","name":"K","track_rows":[0,1]}
 {"id":"l","name":"L","track_rows":[0]}
