@@ -202,7 +202,7 @@ func calibrationGate(t *testing.T, x *hnsw.Index, queries [][]float32) {
 				if expected < target || recall < target-0.01 {
 					t.Errorf("share %g, k %d, target %g: ef %d promises %.4f and reaches %.4f", share, k, target, ef, expected, recall)
 				}
-				if ef > 4*k+256 {
+				if ef > 4*k+384 {
 					t.Errorf("share %g, k %d, target %g: ef %d is out of all proportion", share, k, target, ef)
 				}
 			}

@@ -209,13 +209,9 @@ func (s *Searcher) neighborhood(vec []float32, ef int) []uint64 {
 	clear(s.query[copy(s.query, vec):])
 	s.scorer.bind(s.query)
 	s.walking = nil
-	slot, top := unpackEntryPoint(s.x.entry.Load())
-	key := s.walkKey(slot)
-	for level := top; level > 0; level-- {
-		slot, key = s.descend(slot, key, level)
-	}
+	s.descend(s.x.entry.Load(), 0)
 	// The background context is never done, so beam cannot fail.
-	_ = s.beam(context.Background(), slot, key, 0, ef, 0)
+	_ = s.beam(context.Background(), 0, ef, 0)
 	return s.pool.sorted()
 }
 
@@ -381,4 +377,10 @@ func (t *codeScorer) estimate(key uint32) float64 {
 		return t.base - t.scale*float64(int32(key^1<<31))
 	}
 	return t.scale * float64(key)
+}
+
+// farther returns the key of a distance that exceeds that of key by a share of it.
+func (t *codeScorer) farther(key uint32, share float64) uint32 {
+	by := share * math.Abs(t.estimate(key)) / max(math.Abs(t.scale), math.SmallestNonzeroFloat32) // a query of zeros has scale 0
+	return uint32(min(float64(key)+by, math.MaxUint32))
 }

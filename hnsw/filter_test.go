@@ -493,3 +493,53 @@ func TestFilterUnderChurn(t *testing.T) {
 func sqDistance(a, b []float32) float64 {
 	return (&model{metric: hnsw.L2}).distance(a, b)
 }
+
+// TestScanInDoubt: where codes cannot tell apart what a filter leaves, the vectors are scanned, and distances are theirs, for one
+// query and for several.
+func TestScanInDoubt(t *testing.T) {
+	const dim, coarse, fine = 8, 24, 20
+	rng := rand.New(rand.NewPCG(41, 41))
+	x := newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.InnerProduct, MaxSlots: 100, Seed: 1})
+	hnsw.FitAt(x, coarse)
+	m := &model{metric: hnsw.InnerProduct, live: map[uint32][]float32{}}
+	set := hnsw.NewSlotSet(coarse + fine)
+	for i, v := range append(gaussian(rng, coarse, dim, 1000), gaussian(rng, fine, dim, 1)...) { // a step of the codec is some 40
+		slot, err := x.Insert(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i >= coarse {
+			set.Add(slot)
+			m.live[slot] = v
+		}
+	}
+	if _, ok := hnsw.Codec(x); !ok {
+		t.Fatal("walks do not read codes")
+	}
+	hnsw.Force(x, hnsw.PlanScan)
+	s := x.Acquire()
+	defer s.Release()
+	for n := 1; n <= 3; n++ {
+		queries := gaussian(rng, n, dim, 1)
+		if err := s.Begin(context.Background(), hnsw.SearchParams{K: 2, Ef: 2, Allowed: set}, queries...); err != nil {
+			t.Fatal(err)
+		}
+		got, st, err := s.More(context.Background(), 2)
+		if err != nil || len(got) != 2 || !st.Exact {
+			t.Fatalf("%d queries: %d results, %+v, %v", n, len(got), st, err)
+		}
+		var nearest []float64
+		for _, q := range queries {
+			nearest = append(nearest, m.nearest(q, 2)...)
+		}
+		slices.Sort(nearest)
+		for i, c := range got {
+			if d := m.distance(queries[c.Query], m.live[c.Slot]); math.Abs(d-float64(c.Distance)) > tolerance(d) {
+				t.Errorf("%d queries: slot %d at %g, it lies at %g", n, c.Slot, c.Distance, d)
+			}
+			if i == 0 && math.Abs(nearest[0]-float64(c.Distance)) > tolerance(nearest[0]) {
+				t.Errorf("%d queries: the nearest at %g, not %g", n, c.Distance, nearest[0])
+			}
+		}
+	}
+}

@@ -75,16 +75,12 @@ func (s *Searcher) planLinks(slot uint32) {
 	if entry == noEntry {
 		return
 	}
-	at, top := unpackEntryPoint(entry)
-	key := s.walkKey(at)
-	level := top
-	for ; level > p.level; level-- {
-		at, key = s.descend(at, key, level)
-	}
-	p.found = level
-	for ; level >= 0; level-- {
+	_, top := unpackEntryPoint(entry)
+	p.found = min(top, p.level)
+	s.descend(entry, p.found)
+	for level := p.found; level >= 0; level-- {
 		// The background context is never done, so beam cannot fail.
-		_ = s.beam(context.Background(), at, key, level, x.o.EfConstruction, maxEqualCands)
+		_ = s.beam(context.Background(), level, x.o.EfConstruction, maxEqualCands)
 		p.cands[level] = s.candidates(p.cands[level][:0], s.pool.sorted())
 		p.reach[level] = 1<<64 - 1
 		if n := len(p.cands[level]); n >= x.o.EfConstruction {
@@ -94,9 +90,7 @@ func (s *Searcher) planLinks(slot uint32) {
 			s.lookFurther()
 		}
 		s.pickLinks(level)
-		if best := s.pool.items[0]; entryKey(best) < key {
-			at, key = entrySlot(best), entryKey(best)
-		}
+		s.starts = append(s.starts[:0], s.pool.items...)
 	}
 }
 

@@ -38,23 +38,6 @@ func (x *Index) rowForWrite(slot uint32, level int) []uint32 {
 	return x.row(slot, level)
 }
 
-// appendTargets appends the slots that the links of row lead a reader to.
-func (x *Index) appendTargets(dst, row []uint32) []uint32 {
-	for i := range row {
-		v := atomic.LoadUint32(&row[i])
-		if v >= oneWay {
-			if v == nilSlot {
-				break
-			}
-			if v &^= oneWay; !x.isLive(v) {
-				continue
-			}
-		}
-		dst = append(dst, v)
-	}
-	return dst
-}
-
 // appendLinks appends the two-way links of row to dst.
 func appendLinks(dst, row []uint32) []uint32 {
 	for i := range row {

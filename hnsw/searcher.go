@@ -30,7 +30,8 @@ type Searcher struct {
 	ids     [scoreBatch]uint32
 	keys    [scoreBatch]uint32
 	hops    int
-	passed  []uint64 // entries that descend scored on the last level it walked, in no order, some twice
+	starts  []uint64 // entries that the walk of a level begins at; see searcher_descend.go
+	passed  []uint64 // entries that descend scored on the last level it walked, in no order
 	results []Candidate
 	plan    linkPlan
 	more    begun // the search under way

@@ -18,8 +18,6 @@ func (s *Searcher) walkApart(ctx context.Context, entry uint64) (err error) {
 	b.queries, b.keeps, b.apart = 1, false, true
 	defer func() { b.queries, b.keeps, b.apart = n, keeps, false }()
 	for i := 0; i < n && err == nil; i++ {
-		s.visited.begin(s.x.slots.Load())
-		s.pool.reset(ef, 0)
 		s.scorer.bind(b.many.vec(i))
 		if err = s.startWalk(ctx, entry); err == nil && b.plan == PlanScan {
 			// One query's neighborhood is filtered out; the scan serves all.

@@ -59,14 +59,23 @@ func (s *Searcher) start(ctx context.Context) error {
 
 // startWalk offers the beam of one query where to roam from; or all there is, if scouting shows that the scan is cheaper.
 func (s *Searcher) startWalk(ctx context.Context, entry uint64) error {
-	s.more.walked = true
-	slot := s.land(entry)
-	if s.more.params.Allowed != nil {
-		return s.sendScout(ctx, slot)
+	b := &s.more
+	b.walked = true
+	s.bindCodes()
+	s.descend(entry, 0)
+	s.visited.begin(s.x.slots.Load())
+	s.pool.reset(b.width, 0)
+	n := 0
+	for _, e := range s.starts {
+		if slot := entrySlot(e); s.visited.add(slot) {
+			s.ids[n], s.keys[n] = slot, entryKey(e)
+			n++
+		}
 	}
-	s.visited.add(slot)
-	s.ids[0] = slot
-	s.scoreAndKeep(1)
+	if b.params.Allowed != nil {
+		return s.sendScout(ctx, n)
+	}
+	s.keep(n)
 	return nil
 }
 
@@ -89,17 +98,6 @@ func (s *Searcher) prefersScan(ef int, times, share float64) bool {
 		return x.forced == PlanScan
 	}
 	return x.scanCost(s.walking, b.matches(x), b.queries) < times*x.walkCost(s.walking, ef, b.queries, share)
-}
-
-// land descends to level 0 for the query that the scorer is bound to.
-func (s *Searcher) land(entry uint64) uint32 {
-	s.bindCodes()
-	slot, top := unpackEntryPoint(entry)
-	key := s.walkKey(slot)
-	for level := top; level > 0; level-- {
-		slot, key = s.descend(slot, key, level)
-	}
-	return slot
 }
 
 // roam walks on level 0 until the beam holds no slot that was not expanded. As in beam, a round expands two.
@@ -196,8 +194,13 @@ func (s *Searcher) gatherAllowed(slot uint32, n, at int) (end, allowed, failing 
 
 // scoreAndKeep scores ids[:n] and offers them to the beam.
 func (s *Searcher) scoreAndKeep(n int) {
+	s.beamKeys(s.ids[:n], s.keys[:n])
+	s.keep(n)
+}
+
+// keep offers the beam ids[:n], which keys[:n] are scored for.
+func (s *Searcher) keep(n int) {
 	ids, keys := s.ids[:n], s.keys[:n]
-	s.beamKeys(ids, keys)
 	if s.more.keeps {
 		for i, k := range keys {
 			s.more.spill = s.pool.offerOrSpill(packEntry(k, ids[i]), s.more.spill)

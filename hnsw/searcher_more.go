@@ -127,6 +127,7 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 		}
 		if b.scanned && len(s.exact) >= n && b.given == 0 && s.pool.ef >= doubtWidth*b.width {
 			s.walking = nil
+			s.bindBeam()
 			s.restart()
 			if err := s.scan(ctx); err != nil {
 				return err

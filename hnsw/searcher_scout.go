@@ -25,16 +25,15 @@ type scout struct {
 	spill []uint64
 }
 
-// sendScout walks with the scout from slot. Then all is scanned, or the beam has where to roam from.
-func (s *Searcher) sendScout(ctx context.Context, slot uint32) error {
+// sendScout walks with the scout from ids[:n], which keys[:n] are scored for. Then all is scanned, or the beam has where to
+// roam from.
+func (s *Searcher) sendScout(ctx context.Context, n int) error {
 	x, b, t := s.x, &s.more, &s.more.scout
 	b.plan = PlanFiltered
 	b.passed.begin(x.slots.Load())
 	t.pool.reset(scoutWidth, 0)
 	t.spill = t.spill[:0]
-	s.visited.add(slot)
-	s.ids[0] = slot
-	s.scoreForScout(1)
+	s.keepForScout(n)
 	for {
 		if err := s.roamScout(ctx); err != nil {
 			return err
@@ -103,11 +102,16 @@ func (s *Searcher) roamScout(ctx context.Context) error {
 	}
 }
 
-// scoreForScout scores ids[:n] and offers them to the scout, and to the beam what is allowed.
+// scoreForScout scores ids[:n] and offers them.
 func (s *Searcher) scoreForScout(n int) {
+	s.walkKeys(s.ids[:n], s.keys[:n])
+	s.keepForScout(n)
+}
+
+// keepForScout offers the scout ids[:n], which keys[:n] are scored for, and the beam what is allowed of them.
+func (s *Searcher) keepForScout(n int) {
 	b, t := &s.more, &s.more.scout
 	ids, keys := s.ids[:n], s.keys[:n]
-	s.walkKeys(ids, keys)
 	for i, k := range keys {
 		e := packEntry(k, ids[i])
 		t.spill = t.pool.offerOrSpill(e, t.spill)

@@ -46,14 +46,10 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 		return s.results, s.stats(), nil
 	}
 	s.bindWalk(s.query[:x.o.Dim])
-	slot, top := unpackEntryPoint(entry)
-	key := s.walkKey(slot)
-	for level := top; level > 0; level-- {
-		slot, key = s.descend(slot, key, level)
-	}
+	s.descend(entry, 0)
 	// More than everything is never needed, and the pool is as large as the beam.
 	ef := min(max(p.K, p.Ef), max(1, x.Len()))
-	if err := s.beam(ctx, slot, key, 0, ef, 0); err != nil {
+	if err := s.beam(ctx, 0, ef, 0); err != nil {
 		return nil, s.stats(), err
 	}
 	if s.walking != nil {
@@ -145,31 +141,18 @@ func (s *Searcher) take(k int) {
 	}
 }
 
-// descend walks greedily to the node of a level that is closer than all its neighbours, from a node of that level.
-func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
-	s.passed = s.passed[:0]
-	for {
-		s.hops++
-		ids := s.x.appendTargets(s.ids[:0], s.x.row(slot, level))
-		if len(ids) == 0 {
-			return slot, key
-		}
-		keys := s.keys[:len(ids)]
-		s.walkKeys(ids, keys)
-		best := packEntry(key, slot)
-		for i, k := range keys {
-			e := packEntry(k, ids[i])
-			s.passed = append(s.passed, e)
-			best = min(best, e)
-		}
-		if entryKey(best) >= key {
-			return slot, key
-		}
-		slot, key = entrySlot(best), entryKey(best)
+// enter begins a walk of a level from starts.
+func (s *Searcher) enter(level, ef, maxEqual int) {
+	s.visited.begin(s.x.slots.Load())
+	s.pool.reset(ef, maxEqual)
+	for _, e := range s.starts {
+		distance.Prefetch(s.x.row(entrySlot(e), level))
+		s.visited.add(entrySlot(e))
+		s.pool.offer(e &^ 1)
 	}
 }
 
-// beam fills the pool with the ef nearest nodes of a level that the graph leads to from slot.
+// beam fills the pool with the ef nearest nodes of a level that the graph leads to from starts.
 //
 // Each round expands the two best unexpanded nodes and scores their unvisited neighbours in one kernel call: the first
 // cache miss of a batch is exposed, and two hops share it. The second node may be one that the first one's neighbours
@@ -177,11 +160,8 @@ func (s *Searcher) descend(slot, key uint32, level int) (uint32, uint32) {
 //
 // What a round will read is asked for before: the vectors of the first node's neighbours while the second's are gathered,
 // and the links of the next two nodes while vectors are scored, or when a neighbour turns out to be nearer than they are.
-func (s *Searcher) beam(ctx context.Context, slot, key uint32, level, ef, maxEqual int) error {
-	s.visited.begin(s.x.slots.Load())
-	s.pool.reset(ef, maxEqual)
-	s.visited.add(slot)
-	s.pool.offer(packEntry(key, slot))
+func (s *Searcher) beam(ctx context.Context, level, ef, maxEqual int) error {
+	s.enter(level, ef, maxEqual)
 	done := ctx.Done()
 	check := s.hops + contextHops
 	for {
