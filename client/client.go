@@ -86,6 +86,7 @@ func Dial(target string, o Options) (*Client, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(o.Credentials),
 		grpc.WithDefaultServiceConfig(serviceConfig()),
+		grpc.WithChainUnaryInterceptor(identify),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(o.MaxReceiveBytes)),
 	}
 	if o.Token != "" {

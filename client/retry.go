@@ -18,6 +18,8 @@ func services() []protoreflect.FileDescriptor {
 		seguev1.File_segue_v1_exclusion_service_proto,
 		seguev1.File_segue_v1_collection_service_proto,
 		seguev1.File_segue_v1_admin_service_proto,
+		seguev1.File_segue_v1_import_service_proto,
+		seguev1.File_segue_v1_release_service_proto,
 	}
 }
 
@@ -45,7 +47,8 @@ type (
 
 // serviceConfig is the retry policy as JSON: every method declared idempotent or free of side effects is
 // tried up to 5 times (gRPC's own ceiling) over about 4 seconds while the answer is UNAVAILABLE. Methods
-// that are not, such as CreateCollection, are never repeated: a lost answer must not turn into a wrong one.
+// that are not, such as CreateCollection, are never repeated: a lost answer must not turn into a wrong one; nor
+// are streams, for what was sent on them is gone.
 func serviceConfig() string {
 	var names []methodName
 	for _, file := range services() {
@@ -76,5 +79,5 @@ func serviceConfig() string {
 
 func retryable(m protoreflect.MethodDescriptor) bool {
 	options, ok := m.Options().(*descriptorpb.MethodOptions)
-	return ok && options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+	return ok && !m.IsStreamingClient() && !m.IsStreamingServer() && options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 }

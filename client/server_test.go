@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -323,6 +324,93 @@ func TestPages(t *testing.T) {
 	for page, err := range c.Pages(t.Context(), req) {
 		if page != nil || client.Reason(err) != "USER_NOT_FOUND" {
 			t.Errorf("%v, %v", page, err)
+		}
+	}
+}
+
+// TestRepeatedCallsAreMadeOnce: where an answer is lost and the call made again below the client, as gRPC's retries do it, the caller
+// sees one call: a delete that found its item, and a condition that held.
+func TestRepeatedCallsAreMadeOnce(t *testing.T) {
+	r, err := start(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		if !strings.Contains(method, "CreateCollection") {
+			if err := invoke(ctx, method, req, reply, conn, o...); err != nil {
+				return err // of which the caller would learn nothing
+			}
+		}
+		return invoke(ctx, method, req, reply, conn, o...)
+	}
+	c, err := client.Dial(r.addr, client.Options{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(twice)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(c.Close(), r.stop()); err != nil {
+			t.Error(err)
+		}
+	}()
+	create(t, c)
+	none := int64(0)
+	it := &seguev1.Item{Id: "a", Vector: client.Vector(point(1)), IfRevision: &none}
+	up, err := c.Items.UpsertItem(t.Context(), &seguev1.UpsertItemRequest{Collection: "c", Item: it})
+	if err != nil || up.GetRevision() != 1 {
+		t.Fatalf("%v, %v", up, err)
+	}
+	again, err := c.Items.UpsertItem(t.Context(), &seguev1.UpsertItemRequest{Collection: "c", Item: it})
+	if client.Reason(err) != "REVISION_MISMATCH" {
+		t.Errorf("a second call: %v, %v", again, err)
+	}
+	del, err := c.Items.DeleteItem(t.Context(), &seguev1.DeleteItemRequest{Collection: "c", ItemId: "a"})
+	if err != nil || del.GetRevision() != 2 {
+		t.Errorf("%v, %v", del, err)
+	}
+	del, err = c.Items.DeleteItem(t.Context(), &seguev1.DeleteItemRequest{Collection: "c", ItemId: "a"})
+	if client.Reason(err) != "ITEM_NOT_FOUND" {
+		t.Errorf("a second call: %v, %v", del, err)
+	}
+}
+
+// TestUpdateItemAttributes: updates travel in batches, in order where an id comes twice; those of no item are told, bad ones rejected.
+func TestUpdateItemAttributes(t *testing.T) {
+	c := connect(t)
+	const n = 500
+	if _, err := c.UpsertItems(t.Context(), "c", points(n, nil), client.UpsertOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	plays := func(id string, v int64) *seguev1.AttributesUpdate {
+		return &seguev1.AttributesUpdate{ItemId: id, Attributes: map[string]*seguev1.AttributeValue{
+			"plays": {Kind: &seguev1.AttributeValue_IntValue{IntValue: v}}}}
+	}
+	updates := func(yield func(*seguev1.AttributesUpdate, error) bool) {
+		for round := range int64(3) {
+			for i := range n {
+				if !yield(plays(fmt.Sprintf("p%d", i), round), nil) {
+					return
+				}
+			}
+		}
+		_ = yield(plays("nobody", 1), nil) && yield(plays("", 1), nil)
+	}
+	var missing []string
+	var rejects []client.Reject
+	result, err := c.UpdateItemAttributes(t.Context(), "c", updates, client.UpsertOptions{
+		BatchRows: 64, OnMissing: func(id string) { missing = append(missing, id) }, OnReject: func(r client.Reject) { rejects = append(rejects, r) }})
+	if err != nil || result.Written != 3*n || result.Missing != 1 || result.Rejected != 1 || result.Revision != 4*n {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	if !slices.Equal(missing, []string{"nobody"}) || len(rejects) != 1 || rejects[0].Violations[0].Field != "item_id" {
+		t.Errorf("missing %v, rejected %+v", missing, rejects)
+	}
+	got, err := c.Items.ListItems(t.Context(), &seguev1.ListItemsRequest{Collection: "c", PageSize: n})
+	if err != nil || len(got.GetItems()) != n {
+		t.Fatal(err)
+	}
+	for _, it := range got.GetItems() {
+		if v := it.GetAttributes()["plays"].GetIntValue(); v != 2 {
+			t.Fatalf("%s has %d plays", it.GetId(), v)
 		}
 	}
 }

@@ -20,8 +20,14 @@ type uploader[T proto.Message] struct {
 	// field is the request's list of rows, with which paths of violations begin.
 	field string
 	id    func(T) string
-	// send writes one batch, all or nothing.
-	send func(context.Context, []T) (revision int64, err error)
+	// send writes one batch, all or nothing, as a request that is made once.
+	send func(ctx context.Context, request string, rows []T) (written, error)
+}
+
+// written is what came of a batch.
+type written struct {
+	revision int64
+	missing  []string // ids of rows that there was nothing to write to
 }
 
 // batch is consecutive rows of the sequence.
@@ -158,9 +164,9 @@ func (f *flight[T]) deliver(b batch[T]) error {
 
 func (f *flight[T]) deliverRows(rows []numbered[T]) error {
 	for len(rows) > 0 {
-		revision, err := f.sendPatiently(rows)
+		w, err := f.sendPatiently(rows)
 		if err == nil {
-			f.landed(len(rows), revision)
+			f.landed(len(rows), w)
 			return nil
 		}
 		bad, culprits := f.blame(rows, err)
@@ -182,24 +188,25 @@ func (f *flight[T]) deliverRows(rows []numbered[T]) error {
 }
 
 // sendPatiently sends rows, again and again while the server is UNAVAILABLE and Patience lasts.
-func (f *flight[T]) sendPatiently(rows []numbered[T]) (int64, error) {
+func (f *flight[T]) sendPatiently(rows []numbered[T]) (written, error) {
 	ctx, cancel := context.WithTimeout(f.ctx, f.options.Patience)
 	defer cancel()
 	plain := make([]T, len(rows))
 	for i, n := range rows {
 		plain[i] = n.row
 	}
+	request := NewRequestID()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		revision, err := f.send(ctx, plain)
+		w, err := f.send(ctx, request, plain)
 		if status.Code(err) != codes.Unavailable {
-			return revision, err
+			return w, err
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return 0, err
+			return written{}, err
 		}
 	}
 }
@@ -259,11 +266,17 @@ func cutIndex(path, field string) (index int, rest string, ok bool) {
 	return index, strings.TrimPrefix(rest, "."), err == nil && index >= 0
 }
 
-func (f *flight[T]) landed(rows int, revision int64) {
+func (f *flight[T]) landed(rows int, w written) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.result.Written += int64(rows)
-	f.result.Revision = max(f.result.Revision, revision)
+	f.result.Written += int64(rows - len(w.missing))
+	f.result.Missing += int64(len(w.missing))
+	f.result.Revision = max(f.result.Revision, w.revision)
+	if f.options.OnMissing != nil {
+		for _, id := range w.missing {
+			f.options.OnMissing(id)
+		}
+	}
 	f.report()
 }
 

@@ -29,6 +29,7 @@ import (
 type table struct {
 	mu       sync.Mutex
 	values   map[string]int64 // id -> revision field of the item that won
+	made     map[string]made  // by request id
 	revision int64
 	calls    int
 	underWay int
@@ -43,7 +44,7 @@ type table struct {
 
 func bad(id string) bool { return strings.HasPrefix(id, "bad") }
 
-func (s *table) send(ctx context.Context, rows []*seguev1.Item) (int64, error) {
+func (s *table) send(ctx context.Context, request string, rows []*seguev1.Item) (written, error) {
 	s.mu.Lock()
 	s.calls++
 	s.underWay++
@@ -63,29 +64,56 @@ func (s *table) send(ctx context.Context, rows []*seguev1.Item) (int64, error) {
 
 	time.Sleep(before) // of the synctest bubble: reorders calls, takes no time
 	if err := ctx.Err(); err != nil {
-		return 0, status.FromContextError(err).Err()
+		return written{}, status.FromContextError(err).Err()
+	}
+	if request == "" {
+		return written{}, status.Error(codes.Internal, "no request id")
 	}
 	if away == 1 {
-		return 0, status.Error(codes.Unavailable, "away")
+		return written{}, status.Error(codes.Unavailable, "away")
 	}
 	if size > s.maxBytes {
-		return 0, status.Error(codes.ResourceExhausted, "grpc: received message larger than max")
+		return written{}, status.Error(codes.ResourceExhausted, "grpc: received message larger than max")
 	}
 	if err := s.validate(rows); err != nil {
-		return 0, err
+		return written{}, err
 	}
 	s.mu.Lock()
+	if was, again := s.made[request]; again {
+		s.mu.Unlock()
+		if was.ids != idsOf(rows) {
+			return written{}, status.Error(codes.Internal, "the id of another request")
+		}
+		return was.answer, nil
+	}
 	for _, row := range rows {
 		s.values[row.GetId()] = row.GetRevision()
 		s.revision++
 	}
 	revision := s.revision
+	s.made[request] = made{idsOf(rows), written{revision: revision}}
 	s.mu.Unlock()
 	time.Sleep(after)
 	if away == 2 {
-		return 0, status.Error(codes.Unavailable, "answer lost")
+		return written{}, status.Error(codes.Unavailable, "answer lost")
 	}
-	return revision, nil
+	return written{revision: revision}, nil
+}
+
+type sender = func(ctx context.Context, request string, rows []*seguev1.Item) (written, error)
+
+// made is a request that was made.
+type made struct {
+	ids    string
+	answer written
+}
+
+func idsOf(rows []*seguev1.Item) string {
+	var b strings.Builder
+	for _, row := range rows {
+		b.WriteString(row.GetId() + " ")
+	}
+	return b.String()
 }
 
 func (s *table) validate(rows []*seguev1.Item) error {
@@ -113,7 +141,7 @@ func (s *table) uploader() uploader[*seguev1.Item] {
 
 func steady() *table {
 	return &table{
-		values: map[string]int64{}, maxNamed: 32, maxBytes: 1 << 20,
+		values: map[string]int64{}, made: map[string]made{}, maxNamed: 32, maxBytes: 1 << 20,
 		delay: func() time.Duration { return 0 }, away: func() int { return 0 },
 	}
 }
@@ -232,7 +260,7 @@ func TestUploadFillsBatches(t *testing.T) {
 func TestUploadEndsWithFirstError(t *testing.T) {
 	broken := errors.New("broken source")
 	for name, tc := range map[string]struct {
-		send   func(*table) func(context.Context, []*seguev1.Item) (int64, error)
+		send   func(*table) sender
 		source func() iter.Seq2[*seguev1.Item, error]
 		want   func(error) bool
 	}{
@@ -250,12 +278,12 @@ func TestUploadEndsWithFirstError(t *testing.T) {
 			want: func(err error) bool { return errors.Is(err, broken) },
 		},
 		"server fails": {
-			send: func(s *table) func(context.Context, []*seguev1.Item) (int64, error) {
-				return func(ctx context.Context, rows []*seguev1.Item) (int64, error) {
+			send: func(s *table) sender {
+				return func(ctx context.Context, request string, rows []*seguev1.Item) (written, error) {
 					if rows[0].Id == "30" {
-						return 0, status.Error(codes.NotFound, "no such collection")
+						return written{}, status.Error(codes.NotFound, "no such collection")
 					}
-					return s.send(ctx, rows)
+					return s.send(ctx, request, rows)
 				}
 			},
 			want: func(err error) bool {
@@ -263,17 +291,17 @@ func TestUploadEndsWithFirstError(t *testing.T) {
 			},
 		},
 		"server refuses without naming a row": {
-			send: func(*table) func(context.Context, []*seguev1.Item) (int64, error) {
-				return func(context.Context, []*seguev1.Item) (int64, error) {
-					return 0, status.Error(codes.InvalidArgument, "collection: must not be empty")
+			send: func(*table) sender {
+				return func(context.Context, string, []*seguev1.Item) (written, error) {
+					return written{}, status.Error(codes.InvalidArgument, "collection: must not be empty")
 				}
 			},
 			want: func(err error) bool { return status.Code(err) == codes.InvalidArgument },
 		},
 		"server is away for good": {
-			send: func(*table) func(context.Context, []*seguev1.Item) (int64, error) {
-				return func(context.Context, []*seguev1.Item) (int64, error) {
-					return 0, status.Error(codes.Unavailable, "away")
+			send: func(*table) sender {
+				return func(context.Context, string, []*seguev1.Item) (written, error) {
+					return written{}, status.Error(codes.Unavailable, "away")
 				}
 			},
 			want: func(err error) bool { return status.Code(err) == codes.Unavailable },
@@ -332,11 +360,11 @@ func TestUploadStopsWhenCancelled(t *testing.T) {
 func TestUploadBlamesRowsThatCannotBeEncoded(t *testing.T) {
 	s := steady()
 	u := s.uploader()
-	u.send = func(ctx context.Context, rows []*seguev1.Item) (int64, error) {
+	u.send = func(ctx context.Context, request string, rows []*seguev1.Item) (written, error) {
 		if _, err := proto.Marshal(&seguev1.BatchUpsertItemsRequest{Items: rows}); err != nil {
-			return 0, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+			return written{}, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
 		}
-		return s.send(ctx, rows)
+		return s.send(ctx, request, rows)
 	}
 	items := []*seguev1.Item{{Id: "a"}, {Id: "b\xff"}, {Id: "c"}}
 	var rejects []Reject

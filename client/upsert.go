@@ -28,11 +28,14 @@ type UpsertOptions struct {
 	Patience time.Duration
 
 	// OnProgress is told the running totals after every batch. May be nil. It and OnReject are called
-	// by one goroutine at a time and should return soon.
+	// by one goroutine at a time, as is OnMissing, and should return soon.
 	OnProgress func(UpsertResult)
 
 	// OnReject is told every row that the server refuses. May be nil.
 	OnReject func(Reject)
+
+	// OnMissing is told the id of every attribute update of an item that does not exist. May be nil.
+	OnMissing func(id string)
 }
 
 // Defaults and bounds of UpsertOptions.
@@ -98,6 +101,8 @@ type UpsertResult struct {
 	Written int64
 	// Rejected is the number of rows the server refused.
 	Rejected int64
+	// Missing is the number of updates of items that do not exist.
+	Missing int64
 	// Revision is the highest revision of any batch: a search with it as min_revision sees all of them.
 	Revision int64
 }
@@ -107,7 +112,7 @@ type UpsertResult struct {
 // The outcome is as if the items were written one after the other: where an id comes twice, the later
 // item wins. A row that the server refuses (INVALID_ARGUMENT naming items[i], or too large to be received)
 // is reported as a [Reject] and the rest of its batch is written. Batches that meet UNAVAILABLE are
-// repeated, which upserts allow.
+// repeated under the same request_id.
 //
 // An error of the sequence, any other error of the server, and the end of ctx stop the upload; what was
 // acknowledged until then stays written and is counted in the result. Items must not be changed before
@@ -118,10 +123,10 @@ func (c *Client) UpsertItems(
 	return upload(ctx, uploader[*seguev1.Item]{
 		field: "items",
 		id:    (*seguev1.Item).GetId,
-		send: func(ctx context.Context, rows []*seguev1.Item) (int64, error) {
+		send: func(ctx context.Context, request string, rows []*seguev1.Item) (written, error) {
 			answer, err := c.Items.BatchUpsertItems(ctx,
-				&seguev1.BatchUpsertItemsRequest{Collection: collection, Items: rows}, grpc.WaitForReady(true))
-			return answer.GetRevision(), err
+				&seguev1.BatchUpsertItemsRequest{Collection: collection, Items: rows, RequestId: request}, grpc.WaitForReady(true))
+			return written{revision: answer.GetRevision()}, err
 		},
 	}, items, o)
 }
@@ -133,10 +138,26 @@ func (c *Client) UpsertProfiles(
 	return upload(ctx, uploader[*seguev1.Profile]{
 		field: "profiles",
 		id:    (*seguev1.Profile).GetUserId,
-		send: func(ctx context.Context, rows []*seguev1.Profile) (int64, error) {
+		send: func(ctx context.Context, request string, rows []*seguev1.Profile) (written, error) {
 			answer, err := c.Profiles.BatchUpsertProfiles(ctx,
-				&seguev1.BatchUpsertProfilesRequest{Collection: collection, Profiles: rows}, grpc.WaitForReady(true))
-			return answer.GetRevision(), err
+				&seguev1.BatchUpsertProfilesRequest{Collection: collection, Profiles: rows, RequestId: request}, grpc.WaitForReady(true))
+			return written{revision: answer.GetRevision()}, err
 		},
 	}, profiles, o)
+}
+
+// UpdateItemAttributes changes attributes of items of a collection in batches, as [Client.UpsertItems] writes items. Updates of items
+// that do not exist are counted as Missing, not as Written.
+func (c *Client) UpdateItemAttributes(
+	ctx context.Context, collection string, updates iter.Seq2[*seguev1.AttributesUpdate, error], o UpsertOptions,
+) (UpsertResult, error) {
+	return upload(ctx, uploader[*seguev1.AttributesUpdate]{
+		field: "updates",
+		id:    (*seguev1.AttributesUpdate).GetItemId,
+		send: func(ctx context.Context, request string, rows []*seguev1.AttributesUpdate) (written, error) {
+			answer, err := c.Items.BatchUpdateItemAttributes(ctx,
+				&seguev1.BatchUpdateItemAttributesRequest{Collection: collection, Updates: rows, RequestId: request}, grpc.WaitForReady(true))
+			return written{answer.GetRevision(), answer.GetMissingIds()}, err
+		},
+	}, updates, o)
 }

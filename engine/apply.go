@@ -35,14 +35,14 @@ func (r *release) applyGroup(g *writeGroup) {
 		err = fmt.Errorf("apply LSN %d to %d: %w", g.mutations[0].lsn, g.mutations[len(g.mutations)-1].lsn, err)
 		r.fail(err)
 		for _, w := range g.writes {
-			w.done <- err
+			w.finish(err)
 		}
 		return
 	}
 	r.visible.Store(uint64(g.mutations[len(g.mutations)-1].lsn))
 	r.announce()
 	for _, w := range g.writes {
-		w.done <- nil
+		w.finish(nil)
 	}
 	r.table.entries.compact(1)
 	r.snapshotIfDue()

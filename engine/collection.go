@@ -20,10 +20,11 @@ type Collection struct {
 	// published is what reads see and writes go to. Only the writer replaces it.
 	published atomic.Pointer[release]
 
-	writes  chan *write   // to the writer
-	control chan func()   // run by the writer between groups
-	calls   callGate      // counts writes, imports and changes of releases in
-	stopped chan struct{} // closed when the writer has ended
+	writes   chan *write   // to the writer
+	requests *requests     // the writer's
+	control  chan func()   // run by the writer between groups
+	calls    callGate      // counts writes, imports and changes of releases in
+	stopped  chan struct{} // closed when the writer has ended
 
 	// admin serialises what changes which releases there are and which one is published. Held over disk writes.
 	// Lock order: Engine.catalog, admin, importJob.mu, recordMu.
@@ -44,13 +45,14 @@ type Collection struct {
 }
 
 // newCollection returns a collection that serves r and is not started yet.
-func newCollection(e *Engine, id uint32, record collectionRecord, r *release) *Collection {
+func newCollection(e *Engine, id uint32, record collectionRecord, r *release, made *requests) *Collection {
 	c := &Collection{
 		engine:     e,
 		id:         id,
 		cfg:        r.cfg,
 		createTime: record.CreateTime,
 		record:     record,
+		requests:   made,
 		standby:    make(map[uint32]*release),
 		jobs:       make(map[string]*importJob),
 		writes:     make(chan *write, 64),

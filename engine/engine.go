@@ -183,7 +183,7 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 	if err := e.store.PutCollection(row); err != nil {
 		return nil, errors.Join(fmt.Errorf("write catalog: %w", err), r.index.Close())
 	}
-	c := newCollection(e, id, record, r)
+	c := newCollection(e, id, record, r, &requests{byID: make(map[string]*request)})
 	c.start()
 	e.mu.Lock()
 	defer e.mu.Unlock()

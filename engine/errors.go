@@ -53,6 +53,7 @@ const (
 	ReasonAttributeType      Reason = "ATTRIBUTE_TYPE_MISMATCH"
 	ReasonDuplicateAttribute Reason = "DUPLICATE_ATTRIBUTE"
 	ReasonNotFilterable      Reason = "ATTRIBUTE_NOT_FILTERABLE"
+	ReasonRequestIDReused    Reason = "REQUEST_ID_REUSED"
 )
 
 // Violation is one broken rule of one field.

@@ -15,11 +15,15 @@ func openCollection(ctx context.Context, e *Engine, row storage.CollectionRow) (
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
+	made, err := loadRequests(e.store, row.ID)
+	if err != nil {
+		return nil, err
+	}
 	r, err := recoverRelease(ctx, e, row.ID, &record, record.Published, e.opts.Loading)
 	if err != nil {
 		return nil, err
 	}
-	return newCollection(e, row.ID, record, r), nil
+	return newCollection(e, row.ID, record, r, made), nil
 }
 
 // recoverRelease recovers a release that is whole: the newest snapshot that verifies, then the log after it.

@@ -42,12 +42,25 @@ type write struct {
 	updates   []AttributesUpdate // what the writer makes mutations of; nil for other writes
 	missing   []string           // ids that a delete or an update did not find, in order; set by the writer
 	rev       LSN                // when it is visible, all of the write is; set by the writer
+	request   *request           // what makes it a request that is made once; nil for other writes
+	replayed  bool               // it was made before: rev and missing are of then
+	echoes    []*write           // of the same request, in the same group: answered alike
 	done      chan error
+}
+
+// finish answers the write.
+func (w *write) finish(err error) {
+	for _, e := range w.echoes {
+		e.rev, e.missing = w.rev, w.missing
+		e.done <- err
+	}
+	w.done <- err
 }
 
 // writeGroup is the unit of commit and of application.
 type writeGroup struct {
 	writes    []*write
+	requests  *requests  // of the collection; nil where no write can be a request
 	mutations []mutation // of all writes, in LSN order
 }
 
@@ -77,11 +90,16 @@ type WriteOptions struct {
 	// IfRevision, of deletes, is the revision that what is deleted must have, or the write fails with *RevisionMismatchError
 	// as a whole. What does not exist is missing, whatever its revision was.
 	IfRevision *LSN
+	// RequestID, at most MaxRequestIDBytes, makes the write once: where one of that id was made before, among the last MaxRequests and
+	// not longer ago than RequestTime, nothing is written and the answer is that of then. *InvalidError of field "request_id" where
+	// that one asked for something else.
+	RequestID string
 }
 
 // UpsertWith is Upsert under conditions.
 func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOptions) (LSN, error) {
 	var p problems
+	p.requestID(o.RequestID, c.engine.opts.Limits)
 	p.batch("items", len(items), c.engine.opts.Limits.MaxBatch)
 	if err := p.err(); err != nil {
 		return 0, err
@@ -114,6 +132,7 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 		return 0, err
 	}
 	w := &write{mutations: muts, model: o.Model}
+	w.identify(o.RequestID)
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
@@ -128,6 +147,11 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (missing []string
 
 // DeleteWith is Delete under conditions.
 func (c *Collection) DeleteWith(ctx context.Context, ids []string, o WriteOptions) (missing []string, rev LSN, err error) {
+	var p problems
+	p.requestID(o.RequestID, c.engine.opts.Limits)
+	if err := p.err(); err != nil {
+		return nil, 0, err
+	}
 	if err := c.validateIDs(ids); err != nil {
 		return nil, 0, err
 	}
@@ -135,6 +159,7 @@ func (c *Collection) DeleteWith(ctx context.Context, ids []string, o WriteOption
 	for i, id := range ids {
 		w.mutations[i] = mutation{kind: storage.LogDeleteItem, id: id, guard: o.IfRevision}
 	}
+	w.identify(o.RequestID)
 	if err := c.submit(ctx, w); err != nil {
 		return nil, 0, err
 	}
@@ -149,6 +174,7 @@ func (c *Collection) UpsertProfiles(ctx context.Context, profiles []Profile) (LS
 // UpsertProfilesWith is UpsertProfiles under conditions.
 func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile, o WriteOptions) (LSN, error) {
 	var p problems
+	p.requestID(o.RequestID, c.engine.opts.Limits)
 	p.batch("profiles", len(profiles), c.engine.opts.Limits.MaxBatch)
 	if err := p.err(); err != nil {
 		return 0, err
@@ -172,6 +198,7 @@ func (c *Collection) UpsertProfilesWith(ctx context.Context, profiles []Profile,
 	if err := p.err(); err != nil {
 		return 0, err
 	}
+	w.identify(o.RequestID)
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
@@ -186,11 +213,13 @@ func (c *Collection) DeleteProfile(ctx context.Context, user string) (LSN, error
 // DeleteProfileWith is DeleteProfile under conditions.
 func (c *Collection) DeleteProfileWith(ctx context.Context, user string, o WriteOptions) (LSN, error) {
 	var p problems
+	p.requestID(o.RequestID, c.engine.opts.Limits)
 	p.id("user_id", user, c.engine.opts.Limits)
 	if err := p.err(); err != nil {
 		return 0, err
 	}
 	w := &write{mutations: []mutation{{kind: storage.LogDeleteProfile, id: user, guard: o.IfRevision}}}
+	w.identify(o.RequestID)
 	if err := c.submit(ctx, w); err != nil {
 		return 0, err
 	}
@@ -217,10 +246,18 @@ func (c *Collection) submit(ctx context.Context, w *write) error {
 	}
 	select {
 	case err := <-w.done:
-		return err
+		if err != nil || !w.replayed {
+			return err
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	// What it was may be committed and not visible yet.
+	r, err := c.acquireAt(ctx, w.rev)
+	if err == nil {
+		r.leave()
+	}
+	return err
 }
 
 // writeLoop is the writer: it gathers what callers submitted while the last group was committed, numbers it,
@@ -243,7 +280,7 @@ func (c *Collection) writeLoop() {
 				continue
 			}
 		}
-		g := &writeGroup{writes: []*write{w}}
+		g := &writeGroup{writes: []*write{w}, requests: c.requests}
 		n, size := w.len(), w.size()
 	gather:
 		for {
@@ -268,7 +305,7 @@ func (c *Collection) writeLoop() {
 		}
 		if err := r.commit(g); err != nil {
 			for _, w := range g.writes {
-				w.done <- err
+				w.finish(err)
 			}
 			continue
 		}
@@ -310,6 +347,10 @@ func (r *release) commit(g *writeGroup) error {
 		}
 		g.mutations = append(g.mutations, w.mutations...)
 	}
+	remembered, forgotten, err := g.remember(b, r.engine.micros())
+	if err != nil {
+		return err
+	}
 	r.appended.Store(uint64(lsn))
 	if err := b.Commit(); err != nil {
 		r.appended.Store(uint64(first))
@@ -317,7 +358,38 @@ func (r *release) commit(g *writeGroup) error {
 		return fmt.Errorf("commit LSN %d to %d: %w", first+1, lsn, err)
 	}
 	r.committed.Store(uint64(lsn))
+	for _, q := range remembered {
+		g.requests.add(q)
+	}
+	if forgotten > 0 {
+		g.requests.forget(forgotten)
+	}
 	return nil
+}
+
+// remember adds to the batch what is to be remembered of the group's requests, and what is to be forgotten.
+func (g *writeGroup) remember(b *storage.Batch, now int64) (made []*request, forgotten LSN, err error) {
+	for _, w := range g.writes {
+		if w.request == nil {
+			continue
+		}
+		q := w.remember(now)
+		data, err := q.encode()
+		if err == nil {
+			err = b.PutRequest(uint64(q.lsn), data)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		made = append(made, q)
+	}
+	if len(made) == 0 {
+		return nil, 0, nil
+	}
+	if forgotten = g.requests.stale(now); forgotten > 0 {
+		err = b.DropRequests(uint64(forgotten))
+	}
+	return made, forgotten, err
 }
 
 // roomFor refuses a group that the index might not hold: once durable it must be applicable.

@@ -41,6 +41,7 @@ func (c *Collection) UpdateAttributes(ctx context.Context, updates []AttributesU
 // UpdateAttributesWith is UpdateAttributes under conditions.
 func (c *Collection) UpdateAttributesWith(ctx context.Context, updates []AttributesUpdate, o WriteOptions) (missing []string, rev LSN, err error) {
 	var p problems
+	p.requestID(o.RequestID, c.engine.opts.Limits)
 	// The writer reads and rewrites a vector for each.
 	p.batch("updates", len(updates), min(c.engine.opts.Limits.MaxBatch, maxUpdateBytes/(4*c.cfg.Dim)))
 	if err := p.err(); err != nil {
@@ -67,6 +68,7 @@ func (c *Collection) UpdateAttributesWith(ctx context.Context, updates []Attribu
 		return nil, 0, err
 	}
 	w := &write{updates: sorted, model: o.Model}
+	w.identify(o.RequestID)
 	if err := c.submit(ctx, w); err != nil {
 		return nil, 0, err
 	}

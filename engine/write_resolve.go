@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,17 +14,23 @@ import (
 // fail or come to nothing are answered and leave the group. The writer calls it. It alone changes rows, so what it reads is what
 // is replaced: a condition that holds here holds in the order of the log.
 func (r *release) resolveGroup(g *writeGroup) {
-	x := resolution{r: r, next: LSN(r.committed.Load()), now: r.engine.micros()}
+	x := resolution{r: r, next: LSN(r.committed.Load()), now: r.engine.micros(), requests: map[string]*write{}}
 	if slices.ContainsFunc(g.writes, (*write).reads) {
 		x.newest = make(map[stateKey]*mutation)
 	}
 	g.writes = slices.DeleteFunc(g.writes, func(w *write) bool {
+		if x.answered(g.requests, w) {
+			return true
+		}
 		err := x.resolve(w)
 		if err == nil && len(w.mutations) > 0 {
+			if w.request != nil {
+				x.requests[w.request.ID] = w
+			}
 			return false
 		}
 		w.rev = x.next
-		w.done <- err
+		w.finish(err)
 		return true
 	})
 }
@@ -40,6 +47,36 @@ type resolution struct {
 	now  int64
 	// newest holds, of what the group changed so far, the last change; nil where no write of the group reads.
 	newest map[stateKey]*mutation
+	// requests are those of the group that are to be made, by id.
+	requests map[string]*write
+}
+
+// answered says that the write is a request that was made before, or is about to be made by another write of the group: it is
+// answered, or will be with that one.
+func (x *resolution) answered(made *requests, w *write) bool {
+	if w.request == nil {
+		return false
+	}
+	twin := x.requests[w.request.ID]
+	var was *request
+	switch {
+	case twin != nil:
+		was = twin.request
+	case made != nil:
+		was = made.get(w.request.ID, x.now)
+	}
+	switch {
+	case was == nil:
+		return false
+	case !bytes.Equal(was.Digest, w.request.Digest):
+		w.finish(reused(w.request.ID))
+	case twin != nil:
+		twin.echoes = append(twin.echoes, w)
+	default:
+		w.rev, w.missing, w.replayed = was.lsn, was.Missing, true
+		w.finish(nil)
+	}
+	return true
 }
 
 // stateKey names an item or a profile.

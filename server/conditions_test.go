@@ -220,3 +220,112 @@ func TestModelGuardsEveryWrite(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestIDOfEveryWrite: each write that is sent again under its id answers as before and writes nothing, a deleted item included;
+// another body under that id is refused by name.
+func TestRequestIDOfEveryWrite(t *testing.T) {
+	ctx := t.Context()
+	f := start(t, Options{})
+	f.create(t, &seguev1.Collection{Name: "tracks", Dimension: 1, Metric: seguev1.Metric_METRIC_L2})
+	f.upsert(t, "tracks", item("a", 1), item("b", 1), item("c", 1))
+	none := int64(0)
+	fresh := item("fresh", 1)
+	fresh.IfRevision = &none
+	update := func(id string) *seguev1.AttributesUpdate {
+		return &seguev1.AttributesUpdate{ItemId: id, Attributes: map[string]*seguev1.AttributeValue{"n": keywords("x")}}
+	}
+	for name, tc := range map[string]struct {
+		call  func(id string) (proto.Message, error)
+		other func(id string) (proto.Message, error)
+	}{
+		"UpsertItem": {
+			func(id string) (proto.Message, error) {
+				return f.items.UpsertItem(ctx, &seguev1.UpsertItemRequest{Collection: "tracks", Item: fresh, RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.UpsertItem(ctx, &seguev1.UpsertItemRequest{Collection: "tracks", Item: item("fresh", 2), RequestId: id})
+			}},
+		"BatchUpsertItems": {
+			func(id string) (proto.Message, error) {
+				return f.items.BatchUpsertItems(ctx, &seguev1.BatchUpsertItemsRequest{Collection: "tracks", Items: []*seguev1.Item{item("x", 1)}, RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.BatchUpsertItems(ctx, &seguev1.BatchUpsertItemsRequest{Collection: "tracks", Items: []*seguev1.Item{item("y", 1)}, RequestId: id})
+			}},
+		"UpdateItemAttributes": {
+			func(id string) (proto.Message, error) {
+				return f.items.UpdateItemAttributes(ctx, &seguev1.UpdateItemAttributesRequest{Collection: "tracks", Update: update("a"), RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.UpdateItemAttributes(ctx, &seguev1.UpdateItemAttributesRequest{Collection: "tracks", Update: update("b"), RequestId: id})
+			}},
+		"BatchUpdateItemAttributes": {
+			func(id string) (proto.Message, error) {
+				return f.items.BatchUpdateItemAttributes(ctx, &seguev1.BatchUpdateItemAttributesRequest{Collection: "tracks",
+					Updates: []*seguev1.AttributesUpdate{update("a"), update("gone")}, RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.BatchUpdateItemAttributes(ctx, &seguev1.BatchUpdateItemAttributesRequest{Collection: "tracks",
+					Updates: []*seguev1.AttributesUpdate{update("a")}, RequestId: id})
+			}},
+		"DeleteItem": {
+			func(id string) (proto.Message, error) {
+				return f.items.DeleteItem(ctx, &seguev1.DeleteItemRequest{Collection: "tracks", ItemId: "b", RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.DeleteItem(ctx, &seguev1.DeleteItemRequest{Collection: "tracks", ItemId: "a", RequestId: id})
+			}},
+		"BatchDeleteItems": {
+			func(id string) (proto.Message, error) {
+				return f.items.BatchDeleteItems(ctx, &seguev1.BatchDeleteItemsRequest{Collection: "tracks", ItemIds: []string{"c", "gone"}, RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.items.BatchDeleteItems(ctx, &seguev1.BatchDeleteItemsRequest{Collection: "tracks", ItemIds: []string{"c"}, RequestId: id})
+			}},
+		"UpsertProfile": {
+			func(id string) (proto.Message, error) {
+				return f.profiles.UpsertProfile(ctx, &seguev1.UpsertProfileRequest{Collection: "tracks", Profile: profile("u", 1), RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.profiles.UpsertProfile(ctx, &seguev1.UpsertProfileRequest{Collection: "tracks", Profile: profile("u", 2), RequestId: id})
+			}},
+		"BatchUpsertProfiles": {
+			func(id string) (proto.Message, error) {
+				return f.profiles.BatchUpsertProfiles(ctx, &seguev1.BatchUpsertProfilesRequest{Collection: "tracks", Profiles: []*seguev1.Profile{profile("v", 1)}, RequestId: id})
+			},
+			func(id string) (proto.Message, error) {
+				return f.profiles.BatchUpsertProfiles(ctx, &seguev1.BatchUpsertProfilesRequest{Collection: "tracks", Profiles: []*seguev1.Profile{profile("w", 1)}, RequestId: id})
+			}},
+	} {
+		first, err := tc.call(name)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		c, err := f.engine.Collection("tracks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := c.Revision()
+		again, err := tc.call(name)
+		if diff := cmp.Diff(first, again, protocmp.Transform()); err != nil || diff != "" {
+			t.Errorf("%s again: %v %s", name, err, diff)
+		}
+		_, err = tc.other(name)
+		if reason, field := reasonOf(err); reason != "REQUEST_ID_REUSED" || field != "request_id" {
+			t.Errorf("%s with another body: %v", name, err)
+		}
+		if c.Revision() != before {
+			t.Errorf("%s wrote again", name)
+		}
+	}
+}
+
+// reasonOf is the reason and the field of an INVALID_ARGUMENT.
+func reasonOf(err error) (reason, field string) {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.GetReason(), info.GetMetadata()["field"]
+		}
+	}
+	return "", ""
+}

@@ -33,7 +33,7 @@ func (s *itemService) UpsertItem(ctx context.Context, req *seguev1.UpsertItemReq
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertWith(ctx, []engine.Item{item}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	rev, err := c.UpsertWith(ctx, []engine.Item{item}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, renamed(err, itemPath)
 	}
@@ -50,7 +50,7 @@ func (s *itemService) BatchUpsertItems(ctx context.Context, req *seguev1.BatchUp
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertWith(ctx, items, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	rev, err := c.UpsertWith(ctx, items, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *itemService) UpdateItemAttributes(ctx context.Context, req *seguev1.Upd
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.UpdateAttributesWith(ctx, []engine.AttributesUpdate{update}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	missing, rev, err := c.UpdateAttributesWith(ctx, []engine.AttributesUpdate{update}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, renamed(err, updatePath)
 	}
@@ -95,7 +95,7 @@ func (s *itemService) BatchUpdateItemAttributes(ctx context.Context, req *seguev
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.UpdateAttributesWith(ctx, updates, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	missing, rev, err := c.UpdateAttributesWith(ctx, updates, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, renamed(err, updateBatchPath)
 	}
@@ -175,7 +175,7 @@ func (s *itemService) DeleteItem(ctx context.Context, req *seguev1.DeleteItemReq
 		return nil, err
 	}
 	d := s.decoder(c)
-	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1)}
+	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1), RequestID: req.GetRequestId()}
 	if err := d.err(); err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (s *itemService) BatchDeleteItems(ctx context.Context, req *seguev1.BatchDe
 	if err != nil {
 		return nil, err
 	}
-	missing, rev, err := c.Delete(ctx, req.GetItemIds())
+	missing, rev, err := c.DeleteWith(ctx, req.GetItemIds(), engine.WriteOptions{RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, renamed(err, itemBatchPath)
 	}

@@ -24,7 +24,7 @@ func (s *profileService) UpsertProfile(ctx context.Context, req *seguev1.UpsertP
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertProfilesWith(ctx, []engine.Profile{profile}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	rev, err := c.UpsertProfilesWith(ctx, []engine.Profile{profile}, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, renamed(err, profilePath)
 	}
@@ -41,7 +41,7 @@ func (s *profileService) BatchUpsertProfiles(ctx context.Context, req *seguev1.B
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	rev, err := c.UpsertProfilesWith(ctx, profiles, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel())})
+	rev, err := c.UpsertProfilesWith(ctx, profiles, engine.WriteOptions{Model: decodeModel(req.GetEmbeddingModel()), RequestID: req.GetRequestId()})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *profileService) DeleteProfile(ctx context.Context, req *seguev1.DeleteP
 		return nil, err
 	}
 	d := s.decoder(c)
-	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1)}
+	o := engine.WriteOptions{IfRevision: d.ifRevision("if_revision", req.IfRevision, 1), RequestID: req.GetRequestId()}
 	if err := d.err(); err != nil {
 		return nil, err
 	}

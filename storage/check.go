@@ -122,6 +122,8 @@ func (c *checker) run() error {
 	c.checkRows()
 	c.checkImports()
 	c.checkExclusions()
+	c.checkRequests()
+	c.checkAliases()
 	c.checkSlabs()
 	return nil
 }
@@ -227,7 +229,7 @@ func (c *checker) checkCatalog() {
 			c.find(Fault, formatKeyForPeople(key), "above the highest collection id ever used, %d", highest)
 		}
 	})
-	known := []byte{kindCollection, kindItem, kindImport, kindLog, kindMeta, kindProfile, kindSnapshot, kindPending, kindExclusion}
+	known := []byte{kindAlias, kindCollection, kindItem, kindImport, kindLog, kindMeta, kindProfile, kindRequest, kindSnapshot, kindPending, kindExclusion} // ascending
 	next := []byte{0}
 	for _, kind := range append(known, 0xff) {
 		c.scan(next, []byte{kind}, func(key, _ []byte) {

@@ -36,6 +36,19 @@ func dump(s *Store) (string, error) {
 		if err := dumpExclusions(&b, s, r.ID); err != nil {
 			return "", err
 		}
+		for q, err := range s.Requests(r.ID) {
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "request %d %d %q\n", r.ID, q.LSN, q.Data)
+		}
+	}
+	aliases, err := s.Aliases()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range aliases {
+		fmt.Fprintf(&b, "alias %q %d\n", a.Name, a.Collection)
 	}
 	return b.String(), nil
 }
@@ -172,6 +185,16 @@ func workload(size int) []step {
 		}
 		return b.PutProfile(ProfileRow{UserID: fmt.Sprintf("user-%d", lsn%3), LSN: lsn, DType: 1, Dim: 2, Count: 2, Vectors: slabBytes(lsn, "u", 0, 16)})
 	}
+	request := func(lsn, below uint64) func(*Store) error {
+		return func(s *Store) error {
+			b := s.Collection(1, 2).NewBatch()
+			defer b.Close()
+			if err := put(b, lsn); err != nil {
+				return err
+			}
+			return errors.Join(b.PutRequest(lsn, []byte(fmt.Sprint("request ", lsn))), b.DropRequests(below), b.Commit())
+		}
+	}
 	load := func(release uint32, from, to int, reject uint64, rejects int) func(*Store) error {
 		return func(s *Store) error {
 			c := ImportChunk{Progress: []byte(fmt.Sprintf("up to %d", to)), FirstReject: reject}
@@ -217,6 +240,11 @@ func workload(size int) []step {
 		{"change collection 1", catalog(1, "a2")},
 		{"trim", func(s *Store) error { return s.Collection(1, 0).TrimLog(14) }},
 		{"drop snapshot 1", func(s *Store) error { return s.Collection(1, 0).DropSnapshot(1) }},
+		{"alias", func(s *Store) error { return s.PutAlias(AliasRow{"live", 2}) }},
+		{"another alias", func(s *Store) error { return s.PutAlias(AliasRow{"old", 1}) }},
+		{"a third", func(s *Store) error { return s.PutAlias(AliasRow{"dropped", 2}) }},
+		{"alias moved", func(s *Store) error { return s.PutAlias(AliasRow{"live", 1}) }},
+		{"alias deleted", func(s *Store) error { return errors.Join(s.DeleteAlias("old"), s.DeleteAlias("none")) }},
 		{"drop collection 2", func(s *Store) error { return s.DropCollection(2) }},
 		{"start release 2", func(s *Store) error { return s.Collection(1, 2).StartLog(5) }},
 		{"import", load(2, 0, 5, 0, 2)},
@@ -229,6 +257,9 @@ func workload(size int) []step {
 			}
 			return b.ExpireProfile("user-1", lsn)
 		}, 2)},
+		{"a request", request(10, 0)},
+		{"another request", request(11, 0)},
+		{"requests forgotten", request(12, 11)},
 		{"import into release 3", load(3, 0, 2, 0, 0)},
 		{"drop release 3", func(s *Store) error { return s.DropRelease(1, 3) }},
 		{"last items", commit(1, 0, 19, put, 2)},

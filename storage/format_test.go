@@ -56,6 +56,15 @@ func TestNewerRowsAreRefused(t *testing.T) {
 			}
 			return nil
 		}},
+		{"alias", aliasKey("live"), 5, func(s *Store) error { _, err := s.Aliases(); return err }},
+		{"request", requestKey(1, 12), -1, func(s *Store) error {
+			for _, err := range s.Requests(1) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
 		{"header", header, 6, func(s *Store) error { _, err := s.Collection(1, 0).OpenSnapshot(2); return err }},
 		{"header in the list", header, 35, func(s *Store) error {
 			infos, err := s.Collection(1, 0).Snapshots()

@@ -209,6 +209,10 @@ func FuzzKey(f *testing.F) {
 			again = rowKey(k.kind, k.collection, k.release, string(k.id))
 		case kindLog:
 			again = logKey(k.collection, k.release, k.lsn)
+		case kindAlias:
+			again = aliasKey(string(k.name))
+		case kindRequest:
+			again = requestKey(k.collection, k.lsn)
 		case kindExclusion:
 			again = append(exclusionSetKey(k.collection, string(k.set)), k.id...)
 		case kindImport:

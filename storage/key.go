@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Kinds: the first byte of every key. 'a' (aliases) is reserved.
+// Kinds: the first byte of every key.
 const (
 	kindMeta       = 'm'
 	kindCollection = 'c'
@@ -18,6 +18,8 @@ const (
 	kindPending    = 'w'
 	kindImport     = 'j'
 	kindExclusion  = 'x'
+	kindRequest    = 'q'
+	kindAlias      = 'a'
 )
 
 // Sub-kinds of snapshot keys, before the generation: the headers of a release are a range of their own, so
@@ -79,6 +81,15 @@ func logKey(collection, release uint32, lsn uint64) []byte {
 func pendingKey(collection, release uint32, gen uint64) []byte {
 	k := appendPrefix(make([]byte, 0, prefixLen+8), kindPending, collection, release)
 	return binary.BigEndian.AppendUint64(k, gen)
+}
+
+// aliasKey is the key of another name of a collection.
+func aliasKey(name string) []byte { return append([]byte{kindAlias}, name...) }
+
+// requestKey is the key of what is remembered of a request that wrote up to an LSN. It is of a collection, as LSNs are.
+func requestKey(collection uint32, lsn uint64) []byte {
+	k := binary.BigEndian.AppendUint32([]byte{kindRequest}, collection)
+	return binary.BigEndian.AppendUint64(k, lsn)
 }
 
 // progressKey is the key of how far the import that fills a release has come.
@@ -148,8 +159,11 @@ func collectionSpans(id uint32) [][2][]byte {
 		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
 		spans = append(spans, [2][]byte{start, end})
 	}
-	start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kindExclusion}, id))
-	return append(spans, [2][]byte{start, end})
+	for _, kind := range []byte{kindExclusion, kindRequest} {
+		start, end := keySpan(binary.BigEndian.AppendUint32([]byte{kind}, id))
+		spans = append(spans, [2][]byte{start, end})
+	}
+	return spans
 }
 
 // parsedKey is a key taken apart. Which fields are set follows from kind.
@@ -158,14 +172,14 @@ type parsedKey struct {
 	collection, release uint32
 	id                  []byte // item, profile, exclusion
 	set                 []byte // exclusion
-	lsn                 uint64 // log
+	lsn                 uint64 // log, request
 	gen                 uint64 // snapshot, pending
 	sub                 byte   // snapshot: header or slab; import: progress or reject
 	reject              uint64 // import: number of the reject
 	section             []byte // slab
 	slab                uint32 // slab
 	fragment            int    // slab: its fragment, or -1 for the key of the slab itself
-	name                []byte // meta: the whole key
+	name                []byte // meta: the whole key; alias: its name
 }
 
 // parseKey takes a key apart. It allocates nothing and returns slices of key. ok is false for any key that
@@ -185,8 +199,17 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 		}
 		k.collection = binary.BigEndian.Uint32(key[1:])
 		return k, true
+	case kindAlias:
+		k.name = key[1:]
+		return k, len(k.name) >= 1 && len(k.name) <= MaxNameBytes
 	case kindExclusion:
 		return parseExclusionKey(k, key[1:])
+	case kindRequest:
+		if len(key) != 13 {
+			return k, false
+		}
+		k.collection, k.lsn = binary.BigEndian.Uint32(key[1:]), binary.BigEndian.Uint64(key[5:])
+		return k, true
 	}
 	if len(key) < prefixLen {
 		return k, false
@@ -281,6 +304,10 @@ func formatKeyForPeople(key []byte) string {
 		return fmt.Sprintf("l/%d/%d/%d", k.collection, k.release, k.lsn)
 	case kindPending:
 		return fmt.Sprintf("w/%d/%d/%d", k.collection, k.release, k.gen)
+	case kindAlias:
+		return fmt.Sprintf("a/%q", k.name)
+	case kindRequest:
+		return fmt.Sprintf("q/%d/%d", k.collection, k.lsn)
 	case kindExclusion:
 		return fmt.Sprintf("x/%d/%q/%q", k.collection, k.set, k.id)
 	case kindImport:

@@ -106,7 +106,7 @@ func (s *Store) Collections() ([]CollectionRow, error) {
 	return rows, nil
 }
 
-// DropCollection removes a collection's catalog row and every row of every release. It is atomic and durable
+// DropCollection removes a collection's catalog row, its aliases, and every row of every release. It is atomic and durable
 // when it returns, and the disk space is given back soon after. ErrNotFound. Handles of the collection
 // must not be written through any more.
 func (s *Store) DropCollection(id uint32) error {
@@ -126,6 +126,18 @@ func (s *Store) DropCollection(id uint32) error {
 	defer b.Close()
 	if err := b.Delete(key, nil); err != nil {
 		return err
+	}
+	aliases, err := s.aliases()
+	if err != nil {
+		return err
+	}
+	for _, a := range aliases {
+		if a.Collection != id {
+			continue
+		}
+		if err := b.Delete(aliasKey(a.Name), nil); err != nil {
+			return err
+		}
 	}
 	return s.drop(b, collectionSpans(id), func(r releaseID) bool { return r.collection == id })
 }

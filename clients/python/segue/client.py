@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -157,6 +159,8 @@ class Client:
         vectors: Any,
         attributes: Sequence[values.Attributes | None] | None = None,
         *,
+        expires: Sequence[datetime | None] | None = None,
+        if_revisions: Sequence[int | None] | None = None,
         batch: int = 256,
         model: tuple[str, str] | None = None,
         patience: float = _PATIENCE,
@@ -166,11 +170,17 @@ class Client:
         Rows travel in order, in batches of at most ``batch`` rows and about 1 MiB, each all or nothing. A batch is repeated while
         the server is UNAVAILABLE, for at most patience seconds: an upsert may be, and no later batch is under way. UpsertError
         says how many rows are written before the batch that failed. Where an id comes twice the later row stands.
+
+        Item i expires at expires[i], and is written only if it is at revision if_revisions[i], or, with 0, if there is none;
+        else its batch fails with ABORTED and REVISION_MISMATCH. None is never, and unconditionally.
         """
         rows = _check_rows(ids, attributes, batch)
+        for name, column in (("expires", expires), ("if_revisions", if_revisions)):
+            if column is not None and len(column) != rows:
+                raise ValueError(f"{len(column)} {name} for {rows} ids")
         m = values.matrix(vectors, rows)
         written, revision = 0, 0
-        for items in _batches(values.items(ids, m, attributes), batch):
+        for items in _batches(values.items(ids, m, attributes, expires, if_revisions), batch):
             request = item_service_pb2.BatchUpsertItemsRequest(collection=collection, items=items)
             if model is not None:
                 request.embedding_model.CopyFrom(_model(model))
@@ -194,8 +204,7 @@ class Client:
         return [results.item(m) for m in answer.items], list(answer.missing_ids)
 
     def delete(self, collection: str, ids: Iterable[str]) -> tuple[int, list[str]]:
-        """Deletes the items of at most 10,000 ids. Returns the revision, and the ids that had no item: after a repeated call that
-        can be all of them."""
+        """Deletes the items of at most 10,000 ids. Returns the revision, and the ids that had no item."""
         answer = self._call(
             self._items.BatchDeleteItems,
             item_service_pb2.BatchDeleteItemsRequest(collection=collection, item_ids=values.strings("ids", ids)),
@@ -225,8 +234,7 @@ class Client:
         return results.profile(self._call(self._profiles.GetProfile, request).profile)
 
     def delete_profile(self, collection: str, user: str) -> int:
-        """Deletes a profile and returns the revision. NOT_FOUND with USER_NOT_FOUND, which can also come of a repetition after a
-        lost answer."""
+        """Deletes a profile and returns the revision. NOT_FOUND with USER_NOT_FOUND."""
         request = profile_service_pb2.DeleteProfileRequest(collection=collection, user_id=user)
         return self._call(self._profiles.DeleteProfile, request).revision
 
@@ -358,6 +366,7 @@ class Client:
     # The ways every call goes.
 
     def _call(self, method, request, timeout: float | None = None):
+        _identify(request)
         try:
             timeout = self._timeout if timeout is None else timeout
             return method(request, timeout=timeout, metadata=self.metadata)
@@ -376,6 +385,12 @@ class Client:
                     raise
             time.sleep(delay)
             delay = min(2 * delay, 5.0)
+
+
+def _identify(request) -> None:
+    """Gives a write an id, under which the server makes it once however often it is repeated."""
+    if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+        request.request_id = uuid.uuid4().hex
 
 
 def _model(model: tuple[str, str]) -> release_pb2.EmbeddingModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Union
 
 import numpy as np
@@ -128,6 +129,7 @@ class Item:
     attributes: dict[str, values.Value]
     revision: int
     vector: np.ndarray | None = field(default=None, compare=False)
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +225,13 @@ def neighbors(m: retrieval_service_pb2.NearestNeighborsResponse) -> Neighbors:
 
 
 def item(m: item_pb2.Item) -> Item:
-    return Item(m.id, values.attributes(m.attributes), m.revision, values.array(m.vector) if m.HasField("vector") else None)
+    return Item(
+        m.id,
+        values.attributes(m.attributes),
+        m.revision,
+        values.array(m.vector) if m.HasField("vector") else None,
+        m.expire_time.ToDatetime().replace(tzinfo=timezone.utc) if m.HasField("expire_time") else None,
+    )
 
 
 def profile(m: profile_pb2.Profile) -> Profile:

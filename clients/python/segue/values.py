@@ -103,10 +103,20 @@ def attributes(message: Mapping[str, attribute_pb2.AttributeValue]) -> dict[str,
     return {name: python(v) for name, v in message.items()}
 
 
-def items(ids: Sequence[str], m: np.ndarray, rows: Sequence[Attributes | None] | None) -> Iterator[item_pb2.Item]:
+def items(
+    ids: Sequence[str],
+    m: np.ndarray,
+    rows: Sequence[Attributes | None] | None,
+    expires: Sequence[datetime | None] | None = None,
+    if_revisions: Sequence[int | None] | None = None,
+) -> Iterator[item_pb2.Item]:
     """The rows of an upload, made as they are asked for."""
     for i, row in enumerate(m):
         out = item_pb2.Item(id=ids[i], vector=_encode(row))
+        if expires is not None and expires[i] is not None:
+            out.expire_time.CopyFrom(value(expires[i]).timestamp_value)
+        if if_revisions is not None and if_revisions[i] is not None:
+            out.if_revision = int(if_revisions[i])
         for name, v in (rows[i] or {} if rows is not None else {}).items():
             out.attributes[name].CopyFrom(value(v))
         yield out

@@ -18,13 +18,15 @@ class Flaky(grpc.GenericRpcHandler):
     def __init__(self, failures: int) -> None:
         self._failures, self._lock = failures, threading.Lock()
         self.calls: dict[str, int] = {}
+        self.requests: dict[str, list[bytes]] = {}
 
     def service(self, details):
         name = details.method.rpartition("/")[2]
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._answer(name, context))
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._answer(name, request, context))
 
-    def _answer(self, name: str, context) -> bytes:
+    def _answer(self, name: str, request: bytes, context) -> bytes:
         with self._lock:
+            self.requests.setdefault(name, []).append(request)
             self.calls[name] = self.calls.get(name, 0) + 1
             if self.calls[name] <= self._failures:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
@@ -55,6 +57,14 @@ class Retries(unittest.TestCase):
         client.neighbors("c", item="x")
         client.delete("c", ["x"])
         self.assertEqual(handler.calls, {"NearestNeighbors": 3, "BatchDeleteItems": 3})
+
+    def test_a_write_keeps_its_request_id(self):
+        client, handler = self.dial(7)
+        client.upsert("c", ["x", "y"], np.ones((2, 2)), batch=1)
+        ids = [item_service_pb2.BatchUpsertItemsRequest.FromString(r).request_id for r in handler.requests["BatchUpsertItems"]]
+        self.assertEqual(len(ids), 9)
+        self.assertEqual(len(set(ids[:8])), 1)
+        self.assertNotIn(ids[8], ["", ids[0]])
 
     def test_upserts_longer(self):
         client, handler = self.dial(7)  # more than a call is repeated of itself

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import unittest
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import grpc
@@ -248,6 +248,21 @@ class Writes(ServerTest):
             options = {"batch": 0} if args[-1] is None else {}
             with self.assertRaises(ValueError):
                 self.client.upsert("bad", *args, **options)
+
+    def test_conditions_and_expiry(self):
+        self.client.create_collection("cond", DIMENSION)
+        end = datetime.now(timezone.utc).replace(microsecond=5) + timedelta(hours=1)
+        first = self.client.upsert("cond", IDS[:3], VECTORS[:3], expires=[end, None, end], if_revisions=[0, None, 0]).revision
+        found, _ = self.client.get("cond", IDS[:3])
+        self.assertEqual([i.expires for i in found], [end, None, end])
+        with self.assertRaises(segue.UpsertError) as caught:
+            self.client.upsert("cond", IDS[:2], VECTORS[:2], if_revisions=[first, 0])
+        self.assertEqual((caught.exception.code, caught.exception.reason), (grpc.StatusCode.ABORTED, "REVISION_MISMATCH"))
+        self.client.upsert("cond", IDS[2:3], VECTORS[2:3], if_revisions=[first])
+        self.assertIsNone(self.client.get("cond", IDS[2:3])[0][0].expires)
+        for column in ["expires", "if_revisions"]:
+            with self.assertRaises(ValueError):
+                self.client.upsert("cond", IDS[:2], VECTORS[:2], **{column: [None]})
 
     def test_the_last_of_two_stands(self):
         self.client.create_collection("twice", DIMENSION)

@@ -29,7 +29,11 @@ type UpsertItemRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The item. Required.
-	Item *Item `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"` // Numbers 3 and 4 are kept for a request id and an update mask.
+	Item *Item `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // Number 4 is kept for an update mask.
 	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
 	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -79,6 +83,13 @@ func (x *UpsertItemRequest) GetItem() *Item {
 		return x.Item
 	}
 	return nil
+}
+
+func (x *UpsertItemRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *UpsertItemRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -140,7 +151,11 @@ type BatchUpsertItemsRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The items, 1 to 10,000, within the server's message size (16 MiB by default).
-	Items []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"` // Numbers 3 and 4 are kept for a request id and an update mask.
+	Items []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // Number 4 is kept for an update mask.
 	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
 	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -190,6 +205,13 @@ func (x *BatchUpsertItemsRequest) GetItems() []*Item {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *BatchUpsertItemsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *BatchUpsertItemsRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -337,7 +359,11 @@ type UpdateItemAttributesRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The change. Required.
-	Update *AttributesUpdate `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	Update *AttributesUpdate `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Of which model the item's vectors are meant to be, if the caller says so: where the published release is of another one, nothing
 	// is written and the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -387,6 +413,13 @@ func (x *UpdateItemAttributesRequest) GetUpdate() *AttributesUpdate {
 		return x.Update
 	}
 	return nil
+}
+
+func (x *UpdateItemAttributesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *UpdateItemAttributesRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -448,7 +481,11 @@ type BatchUpdateItemAttributesRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The changes, 1 to 10,000.
-	Updates []*AttributesUpdate `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	Updates []*AttributesUpdate `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Of which model the item's vectors are meant to be, if the caller says so: where the published release is of another one, nothing
 	// is written and the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -498,6 +535,13 @@ func (x *BatchUpdateItemAttributesRequest) GetUpdates() []*AttributesUpdate {
 		return x.Updates
 	}
 	return nil
+}
+
+func (x *BatchUpdateItemAttributesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *BatchUpdateItemAttributesRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -929,7 +973,11 @@ type DeleteItemRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Id of the item. Required.
-	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"` // Number 3 is kept for a request id.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Delete the item only if its revision is this one, at least 1; else ABORTED with REVISION_MISMATCH.
 	IfRevision    *int64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -976,6 +1024,13 @@ func (x *DeleteItemRequest) GetCollection() string {
 func (x *DeleteItemRequest) GetItemId() string {
 	if x != nil {
 		return x.ItemId
+	}
+	return ""
+}
+
+func (x *DeleteItemRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -1039,7 +1094,11 @@ type BatchDeleteItemsRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Ids of the items, 1 to 10,000.
-	ItemIds       []string `protobuf:"bytes,2,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	ItemIds []string `protobuf:"bytes,2,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	// Chosen by the caller, at most 64 bytes, to make the write once (AIP-155): a call with the id of one that was made before, among the last
+	// 65,536 of the collection and at most an hour ago, writes nothing and is answered as that one was. INVALID_ARGUMENT with reason
+	// REQUEST_ID_REUSED if that one asked for something else. A call that failed is not remembered. Clients use it for retries.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1086,6 +1145,13 @@ func (x *BatchDeleteItemsRequest) GetItemIds() []string {
 		return x.ItemIds
 	}
 	return nil
+}
+
+func (x *BatchDeleteItemsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // BatchDeleteItemsResponse acknowledges durable, visible deletes.
@@ -1147,20 +1213,24 @@ var File_segue_v1_item_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\x9a\x01\n" +
+	"\x1bsegue/v1/item_service.proto\x12\bsegue.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\xb9\x01\n" +
 	"\x11UpsertItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\"\n" +
-	"\x04item\x18\x02 \x01(\v2\x0e.segue.v1.ItemR\x04item\x12A\n" +
+	"\x04item\x18\x02 \x01(\v2\x0e.segue.v1.ItemR\x04item\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"0\n" +
 	"\x12UpsertItemResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xa2\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xc1\x01\n" +
 	"\x17BatchUpsertItemsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12$\n" +
-	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12A\n" +
+	"\x05items\x18\x02 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"6\n" +
 	"\x18BatchUpsertItemsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\x80\x03\n" +
@@ -1178,20 +1248,24 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
 	"\x05value\x18\x02 \x01(\v2\x18.segue.v1.AttributeValueR\x05value:\x028\x01B\x0e\n" +
-	"\f_if_revision\"\xb4\x01\n" +
+	"\f_if_revision\"\xd3\x01\n" +
 	"\x1bUpdateItemAttributesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x122\n" +
-	"\x06update\x18\x02 \x01(\v2\x1a.segue.v1.AttributesUpdateR\x06update\x12A\n" +
+	"\x06update\x18\x02 \x01(\v2\x1a.segue.v1.AttributesUpdateR\x06update\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\":\n" +
 	"\x1cUpdateItemAttributesResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xbb\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xda\x01\n" +
 	" BatchUpdateItemAttributesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x124\n" +
-	"\aupdates\x18\x02 \x03(\v2\x1a.segue.v1.AttributesUpdateR\aupdates\x12A\n" +
+	"\aupdates\x18\x02 \x03(\v2\x1a.segue.v1.AttributesUpdateR\aupdates\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"`\n" +
 	"!BatchUpdateItemAttributesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
@@ -1225,22 +1299,26 @@ const file_segue_v1_item_service_proto_rawDesc = "" +
 	"\x0finclude_vectors\x18\x05 \x01(\bR\x0eincludeVectors\"a\n" +
 	"\x11ListItemsResponse\x12$\n" +
 	"\x05items\x18\x01 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa1\x01\n" +
 	"\x11DeleteItemRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x17\n" +
-	"\aitem_id\x18\x02 \x01(\tR\x06itemId\x12$\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12$\n" +
 	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01B\x0e\n" +
 	"\f_if_revision\"0\n" +
 	"\x12DeleteItemResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"T\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"s\n" +
 	"\x17BatchDeleteItemsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x19\n" +
-	"\bitem_ids\x18\x02 \x03(\tR\aitemIds\"W\n" +
+	"\bitem_ids\x18\x02 \x03(\tR\aitemIds\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"W\n" +
 	"\x18BatchDeleteItemsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1f\n" +
 	"\vmissing_ids\x18\x02 \x03(\tR\n" +

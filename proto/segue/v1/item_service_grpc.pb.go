@@ -64,7 +64,7 @@ type ItemServiceClient interface {
 	// the pages are read may or may not be there; every other item comes exactly once.
 	ListItems(ctx context.Context, in *ListItemsRequest, opts ...grpc.CallOption) (*ListItemsResponse, error)
 	// DeleteItem deletes one item: once it answers, no search returns the item. NOT_FOUND with ITEM_NOT_FOUND if there
-	// is none, so a retry after a lost answer can see NOT_FOUND.
+	// is none, so a retry after a lost answer can see NOT_FOUND unless it carries the request_id of the first try.
 	DeleteItem(ctx context.Context, in *DeleteItemRequest, opts ...grpc.CallOption) (*DeleteItemResponse, error)
 	// BatchDeleteItems deletes the items that exist and names the ids that do not; never NOT_FOUND for an item.
 	// Safe to retry.
@@ -203,7 +203,7 @@ type ItemServiceServer interface {
 	// the pages are read may or may not be there; every other item comes exactly once.
 	ListItems(context.Context, *ListItemsRequest) (*ListItemsResponse, error)
 	// DeleteItem deletes one item: once it answers, no search returns the item. NOT_FOUND with ITEM_NOT_FOUND if there
-	// is none, so a retry after a lost answer can see NOT_FOUND.
+	// is none, so a retry after a lost answer can see NOT_FOUND unless it carries the request_id of the first try.
 	DeleteItem(context.Context, *DeleteItemRequest) (*DeleteItemResponse, error)
 	// BatchDeleteItems deletes the items that exist and names the ids that do not; never NOT_FOUND for an item.
 	// Safe to retry.

@@ -27,7 +27,9 @@ type UpsertProfileRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The profile. Required.
-	Profile *Profile `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	Profile *Profile `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	// Makes the write once, as UpsertItemRequest.request_id.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
 	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -77,6 +79,13 @@ func (x *UpsertProfileRequest) GetProfile() *Profile {
 		return x.Profile
 	}
 	return nil
+}
+
+func (x *UpsertProfileRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *UpsertProfileRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -138,7 +147,9 @@ type BatchUpsertProfilesRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The profiles, 1 to 10,000, within the server's message size (16 MiB by default).
-	Profiles []*Profile `protobuf:"bytes,2,rep,name=profiles,proto3" json:"profiles,omitempty"` // Numbers 3 and 4 are kept for a request id.
+	Profiles []*Profile `protobuf:"bytes,2,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	// Makes the write once, as UpsertItemRequest.request_id.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What made the vectors, if the caller says so: where the published release is of another model, nothing is written and
 	// the answer is FAILED_PRECONDITION with EMBEDDING_MODEL_MISMATCH.
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,5,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
@@ -188,6 +199,13 @@ func (x *BatchUpsertProfilesRequest) GetProfiles() []*Profile {
 		return x.Profiles
 	}
 	return nil
+}
+
+func (x *BatchUpsertProfilesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 func (x *BatchUpsertProfilesRequest) GetEmbeddingModel() *EmbeddingModel {
@@ -350,7 +368,9 @@ type DeleteProfileRequest struct {
 	// Name of the collection. Required.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Id of the user. Required.
-	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"` // Number 3 is kept for a request id.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Makes the write once, as UpsertItemRequest.request_id.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Delete the profile only if its revision is this one, at least 1; else ABORTED with REVISION_MISMATCH.
 	IfRevision    *int64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -397,6 +417,13 @@ func (x *DeleteProfileRequest) GetCollection() string {
 func (x *DeleteProfileRequest) GetUserId() string {
 	if x != nil {
 		return x.UserId
+	}
+	return ""
+}
+
+func (x *DeleteProfileRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -458,20 +485,24 @@ var File_segue_v1_profile_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xa6\x01\n" +
+	"\x1esegue/v1/profile_service.proto\x12\bsegue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xc5\x01\n" +
 	"\x14UpsertProfileRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12+\n" +
-	"\aprofile\x18\x02 \x01(\v2\x11.segue.v1.ProfileR\aprofile\x12A\n" +
+	"\aprofile\x18\x02 \x01(\v2\x11.segue.v1.ProfileR\aprofile\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"3\n" +
 	"\x15UpsertProfileResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xae\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xcd\x01\n" +
 	"\x1aBatchUpsertProfilesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12-\n" +
-	"\bprofiles\x18\x02 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\x12A\n" +
+	"\bprofiles\x18\x02 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12A\n" +
 	"\x0fembedding_model\x18\x05 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\"9\n" +
 	"\x1bBatchUpsertProfilesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"L\n" +
@@ -481,12 +512,14 @@ const file_segue_v1_profile_service_proto_rawDesc = "" +
 	"collection\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"A\n" +
 	"\x12GetProfileResponse\x12+\n" +
-	"\aprofile\x18\x01 \x01(\v2\x11.segue.v1.ProfileR\aprofile\"\x85\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x11.segue.v1.ProfileR\aprofile\"\xa4\x01\n" +
 	"\x14DeleteProfileRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x17\n" +
-	"\auser_id\x18\x02 \x01(\tR\x06userId\x12$\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12$\n" +
 	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01B\x0e\n" +
 	"\f_if_revision\"3\n" +

@@ -19,7 +19,7 @@ from segue.v1 import options_pb2 as segue_dot_v1_dot_options__pb2
 from segue.v1 import release_pb2 as segue_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsegue/v1/item_service.proto\x12\x08segue.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"x\n\x11UpsertItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1c\n\x04item\x18\x02 \x01(\x0b\x32\x0e.segue.v1.Item\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"&\n\x12UpsertItemResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x7f\n\x17\x42\x61tchUpsertItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x05items\x18\x02 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\",\n\x18\x42\x61tchUpsertItemsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\xbc\x02\n\x10\x41ttributesUpdate\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12>\n\nattributes\x18\x02 \x03(\x0b\x32*.segue.v1.AttributesUpdate.AttributesEntry\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0bif_revision\x18\x05 \x01(\x03H\x00\x88\x01\x01\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.segue.v1.AttributeValue:\x02\x38\x01\x42\x0e\n\x0c_if_revision\"\x90\x01\n\x1bUpdateItemAttributesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12*\n\x06update\x18\x02 \x01(\x0b\x32\x1a.segue.v1.AttributesUpdate\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"0\n\x1cUpdateItemAttributesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x96\x01\n BatchUpdateItemAttributesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\x07updates\x18\x02 \x03(\x0b\x32\x1a.segue.v1.AttributesUpdate\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"J\n!BatchUpdateItemAttributesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"N\n\x0eGetItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x17\n\x0finclude_vectors\x18\x04 \x01(\x08\"/\n\x0fGetItemResponse\x12\x1c\n\x04item\x18\x01 \x01(\x0b\x32\x0e.segue.v1.Item\"U\n\x14\x42\x61tchGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x17\n\x0finclude_vectors\x18\x04 \x01(\x08\"K\n\x15\x42\x61tchGetItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"f\n\x10ListItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x17\n\x0finclude_vectors\x18\x05 \x01(\x08\"K\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11\x44\x65leteItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\"&\n\x12\x44\x65leteItemResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"?\n\x17\x42\x61tchDeleteItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\"A\n\x18\x42\x61tchDeleteItemsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t2\xec\x07\n\x0bItemService\x12`\n\nUpsertItem\x12\x1b.segue.v1.UpsertItemRequest\x1a\x1c.segue.v1.UpsertItemResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12r\n\x10\x42\x61tchUpsertItems\x12!.segue.v1.BatchUpsertItemsRequest\x1a\".segue.v1.BatchUpsertItemsResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12~\n\x14UpdateItemAttributes\x12%.segue.v1.UpdateItemAttributesRequest\x1a&.segue.v1.UpdateItemAttributesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12\x8d\x01\n\x19\x42\x61tchUpdateItemAttributes\x12*.segue.v1.BatchUpdateItemAttributesRequest\x1a+.segue.v1.BatchUpdateItemAttributesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12W\n\x07GetItem\x12\x18.segue.v1.GetItemRequest\x1a\x19.segue.v1.GetItemResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x02\x12i\n\rBatchGetItems\x12\x1e.segue.v1.BatchGetItemsRequest\x1a\x1f.segue.v1.BatchGetItemsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12]\n\tListItems\x12\x1a.segue.v1.ListItemsRequest\x1a\x1b.segue.v1.ListItemsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12`\n\nDeleteItem\x12\x1b.segue.v1.DeleteItemRequest\x1a\x1c.segue.v1.DeleteItemResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12r\n\x10\x42\x61tchDeleteItems\x12!.segue.v1.BatchDeleteItemsRequest\x1a\".segue.v1.BatchDeleteItemsResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsegue/v1/item_service.proto\x12\x08segue.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"\x8c\x01\n\x11UpsertItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1c\n\x04item\x18\x02 \x01(\x0b\x32\x0e.segue.v1.Item\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"&\n\x12UpsertItemResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x93\x01\n\x17\x42\x61tchUpsertItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x05items\x18\x02 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\",\n\x18\x42\x61tchUpsertItemsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\xbc\x02\n\x10\x41ttributesUpdate\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12>\n\nattributes\x18\x02 \x03(\x0b\x32*.segue.v1.AttributesUpdate.AttributesEntry\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0bif_revision\x18\x05 \x01(\x03H\x00\x88\x01\x01\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.segue.v1.AttributeValue:\x02\x38\x01\x42\x0e\n\x0c_if_revision\"\xa4\x01\n\x1bUpdateItemAttributesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12*\n\x06update\x18\x02 \x01(\x0b\x32\x1a.segue.v1.AttributesUpdate\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"0\n\x1cUpdateItemAttributesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\xaa\x01\n BatchUpdateItemAttributesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\x07updates\x18\x02 \x03(\x0b\x32\x1a.segue.v1.AttributesUpdate\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"J\n!BatchUpdateItemAttributesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"N\n\x0eGetItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x17\n\x0finclude_vectors\x18\x04 \x01(\x08\"/\n\x0fGetItemResponse\x12\x1c\n\x04item\x18\x01 \x01(\x0b\x32\x0e.segue.v1.Item\"U\n\x14\x42\x61tchGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x17\n\x0finclude_vectors\x18\x04 \x01(\x08\"K\n\x15\x42\x61tchGetItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"f\n\x10ListItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x17\n\x0finclude_vectors\x18\x05 \x01(\x08\"K\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.segue.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x11\x44\x65leteItemRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\"&\n\x12\x44\x65leteItemResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"S\n\x17\x42\x61tchDeleteItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"A\n\x18\x42\x61tchDeleteItemsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t2\xec\x07\n\x0bItemService\x12`\n\nUpsertItem\x12\x1b.segue.v1.UpsertItemRequest\x1a\x1c.segue.v1.UpsertItemResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12r\n\x10\x42\x61tchUpsertItems\x12!.segue.v1.BatchUpsertItemsRequest\x1a\".segue.v1.BatchUpsertItemsResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12~\n\x14UpdateItemAttributes\x12%.segue.v1.UpdateItemAttributesRequest\x1a&.segue.v1.UpdateItemAttributesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12\x8d\x01\n\x19\x42\x61tchUpdateItemAttributes\x12*.segue.v1.BatchUpdateItemAttributesRequest\x1a+.segue.v1.BatchUpdateItemAttributesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12W\n\x07GetItem\x12\x18.segue.v1.GetItemRequest\x1a\x19.segue.v1.GetItemResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x02\x12i\n\rBatchGetItems\x12\x1e.segue.v1.BatchGetItemsRequest\x1a\x1f.segue.v1.BatchGetItemsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12]\n\tListItems\x12\x1a.segue.v1.ListItemsRequest\x1a\x1b.segue.v1.ListItemsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12`\n\nDeleteItem\x12\x1b.segue.v1.DeleteItemRequest\x1a\x1c.segue.v1.DeleteItemResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12r\n\x10\x42\x61tchDeleteItems\x12!.segue.v1.BatchDeleteItemsRequest\x1a\".segue.v1.BatchDeleteItemsResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.item_service_pb2', globals())
@@ -47,46 +47,46 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _ITEMSERVICE.methods_by_name['DeleteItem']._serialized_options = b'\220\002\002\212\347\030\020\010\002\022\ncollection\030\004'
   _ITEMSERVICE.methods_by_name['BatchDeleteItems']._options = None
   _ITEMSERVICE.methods_by_name['BatchDeleteItems']._serialized_options = b'\220\002\002\212\347\030\020\010\002\022\ncollection\030\004'
-  _UPSERTITEMREQUEST._serialized_start=203
-  _UPSERTITEMREQUEST._serialized_end=323
-  _UPSERTITEMRESPONSE._serialized_start=325
-  _UPSERTITEMRESPONSE._serialized_end=363
-  _BATCHUPSERTITEMSREQUEST._serialized_start=365
-  _BATCHUPSERTITEMSREQUEST._serialized_end=492
-  _BATCHUPSERTITEMSRESPONSE._serialized_start=494
-  _BATCHUPSERTITEMSRESPONSE._serialized_end=538
-  _ATTRIBUTESUPDATE._serialized_start=541
-  _ATTRIBUTESUPDATE._serialized_end=857
-  _ATTRIBUTESUPDATE_ATTRIBUTESENTRY._serialized_start=766
-  _ATTRIBUTESUPDATE_ATTRIBUTESENTRY._serialized_end=841
-  _UPDATEITEMATTRIBUTESREQUEST._serialized_start=860
-  _UPDATEITEMATTRIBUTESREQUEST._serialized_end=1004
-  _UPDATEITEMATTRIBUTESRESPONSE._serialized_start=1006
-  _UPDATEITEMATTRIBUTESRESPONSE._serialized_end=1054
-  _BATCHUPDATEITEMATTRIBUTESREQUEST._serialized_start=1057
-  _BATCHUPDATEITEMATTRIBUTESREQUEST._serialized_end=1207
-  _BATCHUPDATEITEMATTRIBUTESRESPONSE._serialized_start=1209
-  _BATCHUPDATEITEMATTRIBUTESRESPONSE._serialized_end=1283
-  _GETITEMREQUEST._serialized_start=1285
-  _GETITEMREQUEST._serialized_end=1363
-  _GETITEMRESPONSE._serialized_start=1365
-  _GETITEMRESPONSE._serialized_end=1412
-  _BATCHGETITEMSREQUEST._serialized_start=1414
-  _BATCHGETITEMSREQUEST._serialized_end=1499
-  _BATCHGETITEMSRESPONSE._serialized_start=1501
-  _BATCHGETITEMSRESPONSE._serialized_end=1576
-  _LISTITEMSREQUEST._serialized_start=1578
-  _LISTITEMSREQUEST._serialized_end=1680
-  _LISTITEMSRESPONSE._serialized_start=1682
-  _LISTITEMSRESPONSE._serialized_end=1757
-  _DELETEITEMREQUEST._serialized_start=1759
-  _DELETEITEMREQUEST._serialized_end=1857
-  _DELETEITEMRESPONSE._serialized_start=1859
-  _DELETEITEMRESPONSE._serialized_end=1897
-  _BATCHDELETEITEMSREQUEST._serialized_start=1899
-  _BATCHDELETEITEMSREQUEST._serialized_end=1962
-  _BATCHDELETEITEMSRESPONSE._serialized_start=1964
-  _BATCHDELETEITEMSRESPONSE._serialized_end=2029
-  _ITEMSERVICE._serialized_start=2032
-  _ITEMSERVICE._serialized_end=3036
+  _UPSERTITEMREQUEST._serialized_start=204
+  _UPSERTITEMREQUEST._serialized_end=344
+  _UPSERTITEMRESPONSE._serialized_start=346
+  _UPSERTITEMRESPONSE._serialized_end=384
+  _BATCHUPSERTITEMSREQUEST._serialized_start=387
+  _BATCHUPSERTITEMSREQUEST._serialized_end=534
+  _BATCHUPSERTITEMSRESPONSE._serialized_start=536
+  _BATCHUPSERTITEMSRESPONSE._serialized_end=580
+  _ATTRIBUTESUPDATE._serialized_start=583
+  _ATTRIBUTESUPDATE._serialized_end=899
+  _ATTRIBUTESUPDATE_ATTRIBUTESENTRY._serialized_start=808
+  _ATTRIBUTESUPDATE_ATTRIBUTESENTRY._serialized_end=883
+  _UPDATEITEMATTRIBUTESREQUEST._serialized_start=902
+  _UPDATEITEMATTRIBUTESREQUEST._serialized_end=1066
+  _UPDATEITEMATTRIBUTESRESPONSE._serialized_start=1068
+  _UPDATEITEMATTRIBUTESRESPONSE._serialized_end=1116
+  _BATCHUPDATEITEMATTRIBUTESREQUEST._serialized_start=1119
+  _BATCHUPDATEITEMATTRIBUTESREQUEST._serialized_end=1289
+  _BATCHUPDATEITEMATTRIBUTESRESPONSE._serialized_start=1291
+  _BATCHUPDATEITEMATTRIBUTESRESPONSE._serialized_end=1365
+  _GETITEMREQUEST._serialized_start=1367
+  _GETITEMREQUEST._serialized_end=1445
+  _GETITEMRESPONSE._serialized_start=1447
+  _GETITEMRESPONSE._serialized_end=1494
+  _BATCHGETITEMSREQUEST._serialized_start=1496
+  _BATCHGETITEMSREQUEST._serialized_end=1581
+  _BATCHGETITEMSRESPONSE._serialized_start=1583
+  _BATCHGETITEMSRESPONSE._serialized_end=1658
+  _LISTITEMSREQUEST._serialized_start=1660
+  _LISTITEMSREQUEST._serialized_end=1762
+  _LISTITEMSRESPONSE._serialized_start=1764
+  _LISTITEMSRESPONSE._serialized_end=1839
+  _DELETEITEMREQUEST._serialized_start=1841
+  _DELETEITEMREQUEST._serialized_end=1959
+  _DELETEITEMRESPONSE._serialized_start=1961
+  _DELETEITEMRESPONSE._serialized_end=1999
+  _BATCHDELETEITEMSREQUEST._serialized_start=2001
+  _BATCHDELETEITEMSREQUEST._serialized_end=2084
+  _BATCHDELETEITEMSRESPONSE._serialized_start=2086
+  _BATCHDELETEITEMSRESPONSE._serialized_end=2151
+  _ITEMSERVICE._serialized_start=2154
+  _ITEMSERVICE._serialized_end=3158
 # @@protoc_insertion_point(module_scope)

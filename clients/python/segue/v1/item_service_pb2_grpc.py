@@ -136,7 +136,7 @@ class ItemServiceServicer(object):
 
     def DeleteItem(self, request, context):
         """DeleteItem deletes one item: once it answers, no search returns the item. NOT_FOUND with ITEM_NOT_FOUND if there
-        is none, so a retry after a lost answer can see NOT_FOUND.
+        is none, so a retry after a lost answer can see NOT_FOUND unless it carries the request_id of the first try.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,7 +16,7 @@ from segue.v1 import profile_pb2 as segue_dot_v1_dot_profile__pb2
 from segue.v1 import release_pb2 as segue_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esegue/v1/profile_service.proto\x12\x08segue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\x81\x01\n\x14UpsertProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x07profile\x18\x02 \x01(\x0b\x32\x11.segue.v1.Profile\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\")\n\x15UpsertProfileResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x88\x01\n\x1a\x42\x61tchUpsertProfilesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x08profiles\x18\x02 \x03(\x0b\x32\x11.segue.v1.Profile\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"/\n\x1b\x42\x61tchUpsertProfilesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"8\n\x11GetProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"8\n\x12GetProfileResponse\x12\"\n\x07profile\x18\x01 \x01(\x0b\x32\x11.segue.v1.Profile\"e\n\x14\x44\x65leteProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\")\n\x15\x44\x65leteProfileResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x32\xc5\x03\n\x0eProfileService\x12i\n\rUpsertProfile\x12\x1e.segue.v1.UpsertProfileRequest\x1a\x1f.segue.v1.UpsertProfileResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12{\n\x13\x42\x61tchUpsertProfiles\x12$.segue.v1.BatchUpsertProfilesRequest\x1a%.segue.v1.BatchUpsertProfilesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12`\n\nGetProfile\x12\x1b.segue.v1.GetProfileRequest\x1a\x1c.segue.v1.GetProfileResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x02\x12i\n\rDeleteProfile\x12\x1e.segue.v1.DeleteProfileRequest\x1a\x1f.segue.v1.DeleteProfileResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esegue/v1/profile_service.proto\x12\x08segue.v1\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\x95\x01\n\x14UpsertProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x07profile\x18\x02 \x01(\x0b\x32\x11.segue.v1.Profile\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\")\n\x15UpsertProfileResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x9c\x01\n\x1a\x42\x61tchUpsertProfilesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x08profiles\x18\x02 \x03(\x0b\x32\x11.segue.v1.Profile\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\"/\n\x1b\x42\x61tchUpsertProfilesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"8\n\x11GetProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"8\n\x12GetProfileResponse\x12\"\n\x07profile\x18\x01 \x01(\x0b\x32\x11.segue.v1.Profile\"y\n\x14\x44\x65leteProfileRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\")\n\x15\x44\x65leteProfileResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x32\xc5\x03\n\x0eProfileService\x12i\n\rUpsertProfile\x12\x1e.segue.v1.UpsertProfileRequest\x1a\x1f.segue.v1.UpsertProfileResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12{\n\x13\x42\x61tchUpsertProfiles\x12$.segue.v1.BatchUpsertProfilesRequest\x1a%.segue.v1.BatchUpsertProfilesResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x12`\n\nGetProfile\x12\x1b.segue.v1.GetProfileRequest\x1a\x1c.segue.v1.GetProfileResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x02\x12i\n\rDeleteProfile\x12\x1e.segue.v1.DeleteProfileRequest\x1a\x1f.segue.v1.DeleteProfileResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x04\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.profile_service_pb2', globals())
@@ -33,21 +33,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _PROFILESERVICE.methods_by_name['DeleteProfile']._options = None
   _PROFILESERVICE.methods_by_name['DeleteProfile']._serialized_options = b'\220\002\002\212\347\030\020\010\002\022\ncollection\030\004'
   _UPSERTPROFILEREQUEST._serialized_start=117
-  _UPSERTPROFILEREQUEST._serialized_end=246
-  _UPSERTPROFILERESPONSE._serialized_start=248
-  _UPSERTPROFILERESPONSE._serialized_end=289
-  _BATCHUPSERTPROFILESREQUEST._serialized_start=292
-  _BATCHUPSERTPROFILESREQUEST._serialized_end=428
-  _BATCHUPSERTPROFILESRESPONSE._serialized_start=430
-  _BATCHUPSERTPROFILESRESPONSE._serialized_end=477
-  _GETPROFILEREQUEST._serialized_start=479
-  _GETPROFILEREQUEST._serialized_end=535
-  _GETPROFILERESPONSE._serialized_start=537
-  _GETPROFILERESPONSE._serialized_end=593
-  _DELETEPROFILEREQUEST._serialized_start=595
-  _DELETEPROFILEREQUEST._serialized_end=696
-  _DELETEPROFILERESPONSE._serialized_start=698
-  _DELETEPROFILERESPONSE._serialized_end=739
-  _PROFILESERVICE._serialized_start=742
-  _PROFILESERVICE._serialized_end=1195
+  _UPSERTPROFILEREQUEST._serialized_end=266
+  _UPSERTPROFILERESPONSE._serialized_start=268
+  _UPSERTPROFILERESPONSE._serialized_end=309
+  _BATCHUPSERTPROFILESREQUEST._serialized_start=312
+  _BATCHUPSERTPROFILESREQUEST._serialized_end=468
+  _BATCHUPSERTPROFILESRESPONSE._serialized_start=470
+  _BATCHUPSERTPROFILESRESPONSE._serialized_end=517
+  _GETPROFILEREQUEST._serialized_start=519
+  _GETPROFILEREQUEST._serialized_end=575
+  _GETPROFILERESPONSE._serialized_start=577
+  _GETPROFILERESPONSE._serialized_end=633
+  _DELETEPROFILEREQUEST._serialized_start=635
+  _DELETEPROFILEREQUEST._serialized_end=756
+  _DELETEPROFILERESPONSE._serialized_start=758
+  _DELETEPROFILERESPONSE._serialized_end=799
+  _PROFILESERVICE._serialized_start=802
+  _PROFILESERVICE._serialized_end=1255
 # @@protoc_insertion_point(module_scope)
