@@ -89,10 +89,7 @@ func Decode(src []byte, names []string) (Set, error) {
 	if src[0] != format && src[0] != formatExpiring {
 		return nil, fmt.Errorf("%w: format %d", ErrMalformed, src[0])
 	}
-	d := decoder{src: src[1:]}
-	if src[0] == formatExpiring {
-		d.expiry()
-	}
+	d := open(src)
 	n := d.count(minAttribute)
 	var out Set
 	if len(names) == 0 {
@@ -133,13 +130,7 @@ type Reader struct {
 
 // Read returns a reader of an encoded set.
 func Read(src []byte) Reader {
-	if len(src) == 0 || src[0] != format && src[0] != formatExpiring {
-		return Reader{}
-	}
-	r := Reader{d: decoder{src: src[1:]}}
-	if src[0] == formatExpiring {
-		r.d.expiry()
-	}
+	r := Reader{d: open(src)}
 	r.left = r.d.count(minAttribute)
 	return r
 }
@@ -179,10 +170,7 @@ func All(src []byte) iter.Seq2[[]byte, Raw] {
 
 // Lookup returns one attribute of an encoded set. Cost: one pass; it allocates nothing.
 func Lookup(src []byte, name string) (Raw, bool) {
-	if len(src) == 0 || src[0] != format {
-		return Raw{}, false
-	}
-	d := decoder{src: src[1:]}
+	d := open(src)
 	for range d.count(minAttribute) {
 		switch n := d.bytes(); {
 		case string(n) == name:
@@ -257,6 +245,19 @@ func (r Raw) Equal(o Raw) bool { return r.Type == o.Type && string(r.bytes) == s
 type decoder struct {
 	src []byte
 	bad bool
+}
+
+// open returns a decoder of what comes after format and expiry; a bad one where the set is empty or malformed.
+func open(src []byte) decoder {
+	switch {
+	case len(src) > 0 && src[0] == format:
+		return decoder{src: src[1:]}
+	case len(src) > 0 && src[0] == formatExpiring:
+		d := decoder{src: src[1:]}
+		d.expiry()
+		return d
+	}
+	return decoder{bad: true}
 }
 
 func (d *decoder) uvarint() uint64 {

@@ -177,6 +177,9 @@ func TestExpiry(t *testing.T) {
 			if want := set[n]; want.Name != string(name) || !reflect.DeepEqual(raw.Value(), want.Value) {
 				t.Fatalf("attribute %d is %s", n, name)
 			}
+			if one, ok := Lookup(enc, string(name)); !ok || !one.Equal(raw) {
+				t.Fatalf("Lookup(%q): %v, %v", name, one, ok)
+			}
 			n++
 		}
 		if n != len(set) {
