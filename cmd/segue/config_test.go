@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
@@ -94,8 +93,8 @@ func TestConfigPrintHidesSecrets(t *testing.T) {
 	if r.code != exitOK || strings.Contains(r.stdout, "hunter2") || strings.Contains(r.stdout, "9f86") {
 		t.Errorf("%s%s", r.stdout, r.stderr)
 	}
-	if want := "jwt-jwks-url: https://me:xxxxx@id.example/keys\n"; !strings.Contains(r.stdout, want) {
-		t.Errorf("no %q in\n%s", want, r.stdout)
+	if !strings.Contains(r.stdout, "jwt-jwks-url: https://me:xxxxx@id.example/keys\n") {
+		t.Errorf("the rest of the URL is not in\n%s", r.stdout)
 	}
 }
 
@@ -193,8 +192,8 @@ func TestDeployedSettingsExist(t *testing.T) {
 	}
 }
 
-// TestChartKnowsSettings: the chart takes every setting but those it sets itself, so that it can refuse what is none.
-func TestChartKnowsSettings(t *testing.T) {
+// TestChartNamesSettings: every setting and condition that the chart takes is one; that it takes them all is for tools/chart to say.
+func TestChartNamesSettings(t *testing.T) {
 	var schema struct {
 		Properties struct {
 			Config struct{ Properties map[string]any }
@@ -208,23 +207,17 @@ func TestChartKnowsSettings(t *testing.T) {
 	if err := json.Unmarshal([]byte(deployed(t, "helm/segue/values.schema.json")), &schema); err != nil {
 		t.Fatal(err)
 	}
-	want := append([]string{"data", "listen", "ops-listen", "shutdown-timeout", "tls-cert", "tls-key", "tls-client-ca", "access-file"}, notSettings...)
+	settings := serveFlags(t)
 	for name := range schema.Properties.Config.Properties {
-		want = append(want, name)
+		if settings.Lookup(name) == nil || slices.Contains(notSettings, name) {
+			t.Errorf("segue serve has no --%s", name)
+		}
 	}
-	var got []string
-	serveFlags(t).VisitAll(func(f *pflag.Flag) {
-		if got = append(got, f.Name); f.Usage == "" {
+	settings.VisitAll(func(f *pflag.Flag) {
+		if f.Usage == "" {
 			t.Errorf("--%s says nothing about itself", f.Name)
 		}
 	})
-	slices.Sort(want)
-	if slices.Sort(got); !slices.Contains(got, "help") {
-		got = slices.Insert(got, slices.Index(got, "insecure"), "help") // cobra adds it late
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("properties of config in deploy/helm/segue/values.schema.json, and flags of segue serve:\n%s", diff)
-	}
 	flags := newImportCommand(&environment{}).Flags()
 	for name := range schema.Properties.Import.Properties.Publish.Properties {
 		if flags.Lookup(name) == nil {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -280,6 +282,43 @@ func TestManifests(t *testing.T) {
 		if !known[f.Name()] {
 			t.Errorf("deploy/kubernetes/%s comes from nowhere", f.Name())
 		}
+	}
+}
+
+// managed are the settings of `segue serve` that the chart sets itself.
+var managed = []string{"data", "listen", "ops-listen", "shutdown-timeout", "tls-cert", "tls-key", "tls-client-ca", "access-file"}
+
+// TestSchemaKnowsSettings: values.config takes every setting of the program but those that the chart sets.
+func TestSchemaKnowsSettings(t *testing.T) {
+	c := exec.CommandContext(t.Context(), "go", "run", "./cmd/segue", "config", "print")
+	c.Dir = "../.."
+	printed, err := c.Output()
+	if err != nil {
+		t.Fatalf("segue config print: %v", err)
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(parse(t, string(printed)))) {
+		if !slices.Contains(managed, name) {
+			lines = append(lines, fmt.Sprintf("        %q: {\"$ref\": \"#/definitions/setting\"}", name))
+		}
+	}
+	path := chartPath + "/values.schema.json"
+	schema, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`( {8}"[a-z-]+": \{"\$ref": "#/definitions/setting"\},?\n)+`)
+	got := list.Find(schema)
+	want := strings.Join(lines, ",\n") + "\n"
+	if string(got) == want {
+		return
+	}
+	if !*write {
+		t.Fatalf("%s takes the settings\n%s\nand the program has\n%s\nrun make manifests", path, got, want)
+	}
+	at := list.FindIndex(schema)
+	if err := os.WriteFile(path, slices.Concat(schema[:at[0]], []byte(want), schema[at[1]:]), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
