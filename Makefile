@@ -71,6 +71,10 @@ bench-peers: ## docs/benchmarks.md: Segue, hnswlib, Faiss and coder/hnsw on the 
 loadtest: build ## load the demo's tracks up to saturation on this machine: bin/loadtest-*.html
 	bash loadtest/run
 
+.PHONY: overload
+overload: ## ten times the load that this machine can do, for a minute: goodput, latency, memory, recovery
+	SEGUE_LONG=1 go test -count 1 -v -run 'TestOverload|TestTenTimes' ./server ./server/admission
+
 .PHONY: demo
 demo: ## load 63,468 tracks, show neighbors, serve
 	go run ./cmd/segue demo

@@ -283,23 +283,37 @@ func (in *interceptors) authorize(c *call, req any) error {
 	return err
 }
 
-// admit lets a call run when the caller may and its turn has come.
+// admit lets a call run when the caller may and its turn has come. The queries of a batch take turns one by one instead.
 func (in *interceptors) admit(ctx context.Context, c *call, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	if err := in.authorize(c, req); err != nil {
 		return nil, err
 	}
-	permit, err := in.admission.Admit(ctx, c.rule.Priority)
+	if info.FullMethod == seguev1.RetrievalService_BatchNearestNeighbors_FullMethodName {
+		return in.recover(ctx, req, info, next)
+	}
+	permit, err := in.turn(ctx, c.rule.Priority)
 	if err != nil {
-		in.shed(err)
 		return nil, err
 	}
-	ended := false
-	defer func() { permit.Done(ended && err == nil) }() // also where a panic goes through
+	end := errPanicked
+	defer func() { permit.Done(end) }() // also where a panic goes through
 	c.waited = permit.Waited
+	resp, end = in.recover(ctx, req, info, next)
+	return resp, end
+}
+
+// errPanicked is how a call ended that did not return.
+var errPanicked = errors.New("server: panicked")
+
+// turn waits for the turn of a call, or of one query of several; the permit's Done must be called.
+func (in *interceptors) turn(ctx context.Context, priority seguev1.Priority) (admission.Permit, error) {
+	permit, err := in.admission.Admit(ctx, priority)
+	if err != nil {
+		in.shed(err)
+		return admission.Permit{}, err
+	}
 	in.metrics.Waited(permit.Waited)
-	resp, err = in.recover(ctx, req, info, next)
-	ended = true
-	return resp, err
+	return permit, nil
 }
 
 // recover turns a panic of a method without side effects into an error. Others end the process: see the package doc.

@@ -16,9 +16,11 @@ import (
 
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
+	"github.com/segue-ann/segue/server/admission"
 )
 
-// BatchNearestNeighbors answers on as many goroutines as there are processors, each query for itself.
+// BatchNearestNeighbors answers on as many goroutines as there are processors, each query for itself and in its turn. When one is
+// shed, those that were not begun are too: a batch does not stay to see whether the overload ends.
 func (s *retrievalService) BatchNearestNeighbors(ctx context.Context, req *seguev1.BatchNearestNeighborsRequest) (*seguev1.BatchNearestNeighborsResponse, error) {
 	c, err := s.collection("collection", req.GetCollection())
 	if err != nil {
@@ -42,12 +44,21 @@ func (s *retrievalService) BatchNearestNeighbors(ctx context.Context, req *segue
 	results := make([]*seguev1.QueryResult, len(queries))
 	var (
 		next  atomic.Int64
+		shed  atomic.Pointer[admission.OverloadedError]
 		group sync.WaitGroup
 	)
 	for range min(runtime.GOMAXPROCS(0), len(queries)) {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
-				results[i] = s.answer(ctx, c, queries[i])
+				if overloaded := shed.Load(); overloaded != nil {
+					results[i] = s.queryResult(ctx, nil, overloaded)
+					continue
+				}
+				m, err := s.answer(ctx, c, queries[i])
+				results[i] = s.queryResult(ctx, m, err)
+				if overloaded := (*admission.OverloadedError)(nil); errors.As(err, &overloaded) {
+					shed.Store(overloaded)
+				}
 			}
 		})
 	}
@@ -58,23 +69,25 @@ func (s *retrievalService) BatchNearestNeighbors(ctx context.Context, req *segue
 	return &seguev1.BatchNearestNeighborsResponse{Results: results}, nil
 }
 
-// answer answers one of several queries. Like interceptors.recover it survives a panic: a search has no side effects.
-func (s *retrievalService) answer(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest) (result *seguev1.QueryResult) {
-	var m *seguev1.NearestNeighborsResponse
-	var err error
+// answer answers one of several queries when its turn has come. c is nil where the query names its collection. Like
+// interceptors.recover it survives a panic: a search has no side effects.
+func (s *retrievalService) answer(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest) (m *seguev1.NearestNeighborsResponse, err error) {
+	permit, err := s.turn(ctx, seguev1.Priority_PRIORITY_BATCH_QUERY)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{value: p, stack: debug.Stack()}
 		}
-		result = s.queryResult(ctx, m, err)
+		permit.Done(err)
 	}()
 	if c == nil {
 		if c, err = s.collection("collection", req.GetCollection()); err != nil {
-			return nil
+			return nil, err
 		}
 	}
-	m, err = s.nearestNeighbors(ctx, c, req)
-	return nil
+	return s.nearestNeighbors(ctx, c, req)
 }
 
 // queryResult makes the result of a query from its answer or error, and logs an error that is the server's.
@@ -132,7 +145,8 @@ func (s *retrievalService) StreamNearestNeighbors(stream grpc.BidiStreamingServe
 		}
 		group.Go(func() {
 			defer func() { <-free }()
-			answer := &seguev1.StreamNearestNeighborsResponse{QueryId: req.GetQueryId(), Result: s.answer(ctx, nil, req.GetRequest())}
+			m, err := s.answer(ctx, nil, req.GetRequest())
+			answer := &seguev1.StreamNearestNeighborsResponse{QueryId: req.GetQueryId(), Result: s.queryResult(ctx, m, err)}
 			sendMu.Lock()
 			defer sendMu.Unlock()
 			if failed == nil {

@@ -175,6 +175,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
 	b := &backend{
 		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
+		turn: in.turn,
 		metrics: o.Metrics, plans: in.plans, completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
 	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
@@ -204,7 +205,7 @@ func TransportOptions() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(4 << 20),
 		// Goroutines that stay have stacks that are large enough; new ones grow theirs in every call.
-		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(uint32(32 * runtime.GOMAXPROCS(0))),
 	}
 }
 
@@ -296,6 +297,7 @@ type backend struct {
 	maxSendBytes int
 	log          *slog.Logger
 	effort       func() float64 // share of the asked beam width that searches get now
+	turn         func(context.Context, seguev1.Priority) (admission.Permit, error)
 	metrics      *ops.Metrics
 	plans        map[seguev1.Plan]string
 	completeness map[seguev1.Completeness]string

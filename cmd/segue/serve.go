@@ -126,7 +126,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.IntVar(&o.server.MaxSendBytes, "max-send-bytes", 32<<20, "largest answer")
 	f.Float64Var(&o.server.Admission.CallerRate, "caller-rate", 0, "calls a second that one caller may begin; 0 for no limit")
 	f.IntVar(&o.server.Admission.CallerBurst, "caller-burst", 0, "calls that one caller may begin at once; 0 for as many as in a second")
-	f.IntVar(&o.server.Admission.MaxConcurrent, "max-concurrent", 0, "most queries, and most writes, that run at once; 0 for 32 a processor")
+	f.IntVar(&o.server.Admission.MaxConcurrent, "max-concurrent", 0, "most queries, and most writes, that run at once; 0 for 2 and 32 a processor")
 	f.DurationVar(&o.server.Admission.MaxWait, "max-wait", 50*time.Millisecond, "longest wait of a call for its turn")
 	f.Float64Var(&o.server.Admission.EffortFloor, "effort-floor", 0.5, "least share of the asked beam width that searches get under overload; 1 for all of it")
 }

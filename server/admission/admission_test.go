@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -79,7 +80,7 @@ func TestRunningIsBounded(t *testing.T) {
 				running--
 				done++
 				mu.Unlock()
-				p.Done(true)
+				p.Done(nil)
 			})
 		}
 		all.Wait()
@@ -105,7 +106,7 @@ func fill(t *testing.T, c *Controller) (release func()) {
 	}
 	return func() {
 		for _, p := range held {
-			p.Done(false)
+			p.Done(context.Canceled)
 		}
 		held = nil
 	}
@@ -113,32 +114,43 @@ func fill(t *testing.T, c *Controller) (release func()) {
 
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := open(t, Options{MaxConcurrent: 4})
+		c := open(t, Options{MaxConcurrent: 4 * runtime.GOMAXPROCS(0)})
 		for range 100 { // calls take 20 ms
 			p, err := c.Admit(t.Context(), query)
 			if err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(20 * time.Millisecond)
-			p.Done(true)
+			p.Done(nil)
 		}
-		// What has less than that left is not begun, even with room.
-		short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		// What has less than half as much again left is not begun while processors are busy, even with room.
+		var held []Permit
+		for range runtime.GOMAXPROCS(0) {
+			p, err := c.Admit(t.Context(), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, p)
+		}
+		short, cancel := context.WithTimeout(t.Context(), 29*time.Millisecond)
 		defer cancel()
 		if _, err := c.Admit(short, query); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("10 ms for 20 ms of work: %v", err)
+			t.Errorf("29 ms for 20 ms of work: %v", err)
 		}
-		enough, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		enough, cancel := context.WithTimeout(t.Context(), 31*time.Millisecond)
 		defer cancel()
 		p, err := c.Admit(enough, query)
 		if err != nil {
-			t.Errorf("30 ms for 20 ms of work: %v", err)
+			t.Errorf("31 ms for 20 ms of work: %v", err)
 		}
-		p.Done(true)
+		time.Sleep(20 * time.Millisecond)
+		for _, p := range append(held, p) {
+			p.Done(nil)
+		}
 		// And it waits no longer than leaves the time to do it.
 		release := fill(t, c)
 		began := time.Now()
-		waiting, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		waiting, cancel := context.WithTimeout(t.Context(), 40*time.Millisecond)
 		defer cancel()
 		if _, err := c.Admit(waiting, query); !errors.As(err, new(*OverloadedError)) || time.Since(began) > 15*time.Millisecond {
 			t.Errorf("waited %v for %v", time.Since(began), err)
@@ -173,7 +185,7 @@ func TestBrownout(t *testing.T) {
 		if errors.As(err, new(*OverloadedError)) != (last == 0.4) {
 			t.Errorf("writes at effort %v: %v", last, err)
 		}
-		p.Done(true)
+		p.Done(nil)
 	}
 	ticks := 0
 	for ; c.Effort() < 1; ticks++ {
@@ -203,7 +215,7 @@ func TestLowerPrioritiesGoFirst(t *testing.T) {
 							return
 						}
 						time.Sleep(20 * time.Millisecond)
-						permit.Done(true)
+						permit.Done(nil)
 						mu.Lock()
 						done[p]++
 						mu.Unlock()
@@ -228,7 +240,7 @@ func TestOperatorsPassBy(t *testing.T) {
 		if err != nil || c.Room(p) != nil {
 			t.Errorf("%v: %v", p, err)
 		}
-		permit.Done(true)
+		permit.Done(nil)
 	}
 }
 

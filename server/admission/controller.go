@@ -55,15 +55,16 @@ type Controller struct {
 type pool struct {
 	limiter     adaptivelimiter.PriorityLimiter[any]
 	prioritizer priority.Prioritizer
+	least       int          // concurrency that is always worth it
 	service     atomic.Int64 // moving average of the time that calls take, nanoseconds
 	pressed     atomic.Int64 // calls shed, or admitted after a wait that is felt, since the last tick
 }
 
-func (p *pool) init(o *Options) {
-	least := runtime.GOMAXPROCS(0)
+func (p *pool) init(most int) {
+	p.least = min(runtime.GOMAXPROCS(0), most)
 	p.prioritizer = adaptivelimiter.NewPrioritizer()
 	p.limiter = adaptivelimiter.NewBuilder[any]().
-		WithLimits(uint(min(least, o.MaxConcurrent)), uint(o.MaxConcurrent), uint(min(4*least, o.MaxConcurrent))).
+		WithLimits(uint(p.least), uint(most), uint(min(2*p.least, most))).
 		WithRecentWindow(200*time.Millisecond, 5*time.Second, 50).
 		WithQueueing(2, 8).
 		BuildPrioritized(p.prioritizer)
@@ -77,8 +78,8 @@ func New(o Options) (*Controller, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Controller{o: o, stop: stop, stopped: make(chan struct{})}
-	c.queries.init(&o)
-	c.writes.init(&o)
+	c.queries.init(o.concurrent(queriesPerProcessor))
+	c.writes.init(o.concurrent(writesPerProcessor))
 	c.callers.init(&o)
 	c.effort.Store(math.Float64bits(1))
 	go c.run(ctx)
@@ -196,12 +197,13 @@ type Permit struct {
 	Waited time.Duration
 }
 
-// Done gives the permit back. ok says that the call ran to its end, so that the time it took means something.
-func (p Permit) Done(ok bool) {
+// Done gives the permit back. err is how the call ended: what it took counts where it was answered, and where it missed its deadline,
+// for if only the calls that were fast enough counted, an overloaded server would look like a fast one. Other failures say nothing.
+func (p Permit) Done(err error) {
 	if p.pool == nil {
 		return
 	}
-	if !ok {
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		p.permit.Drop()
 		return
 	}
@@ -223,12 +225,14 @@ func (c *Controller) Admit(ctx context.Context, p seguev1.Priority) (Permit, err
 	}
 	began, wait := time.Now(), c.o.MaxWait
 	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(began) - time.Duration(pool.service.Load())
-		if left <= 0 {
+		// Half as much again as calls take in the mean: who waits to the last moment must not miss the deadline by a little.
+		left := deadline.Sub(began) - time.Duration(pool.service.Load()*3/2)
+		// Where a processor is idle the call is tried: what calls take now is known only from calls.
+		if left <= 0 && pool.limiter.Inflight() >= pool.least {
 			pool.pressed.Add(1)
 			return Permit{}, context.DeadlineExceeded
 		}
-		wait = min(wait, left)
+		wait = min(wait, max(left, time.Millisecond))
 	}
 	permit, err := pool.limiter.AcquirePermitWithMaxWait(rank.AddTo(ctx), wait)
 	if err != nil {

@@ -28,8 +28,18 @@
 // # Limiter
 //
 // failsafe-go's adaptive limiter (a descendant of TCP Vegas and Netflix's concurrency-limits: it compares recent with
-// long-term latencies, and correlates concurrency with throughput) finds how many calls at once the machine does best.
+// long-term latencies, and correlates concurrency with throughput) finds how many calls at once the machine does best, between bounds.
 // It is wrapped here because it is younger than 1.0.
+//
+// The bounds matter most. Queries compute: beyond one or two for each processor they only share processors, and what each takes grows with
+// their number. Under an overload that lasts, the limiter takes the grown latencies for normal and lets in ever more, until all calls are
+// begun, none in time, and the goodput is a twentieth of the capacity (TestTenTimesTheCapacity, with a bound of 32). So queries have a
+// tight bound, and wait in the queue, where deadlines and priorities count. Writes, which wait for the disk together, have a wide one.
+//
+// A call is begun only if it is likely to end in time: its deadline leaves half as much again as calls take now. What they take is
+// learned from calls that missed their deadlines too, and where a processor is idle a call is tried whatever was learned.
+//
+// Queries of a batch or a stream each need a permit.
 //
 // # Concurrency
 //

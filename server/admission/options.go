@@ -9,8 +9,9 @@ import (
 
 // Options configure a Controller. The zero value of a field means its documented default.
 type Options struct {
-	// MaxConcurrent bounds the queries, and apart from them the writes, that run at once, whatever the limiter finds. Default 32 for
-	// each processor.
+	// MaxConcurrent bounds the queries, and apart from them the writes, that run at once, whatever the limiter finds. Default for
+	// each processor 2 queries, which compute: more would share the processors and all be answered later; and 32 writes, which
+	// wait for the disk.
 	MaxConcurrent int
 	// MaxWait bounds how long a call waits for its turn. Default 50 ms.
 	MaxWait time.Duration
@@ -28,9 +29,6 @@ type Options struct {
 
 // EnsureDefaults replaces zero values by the defaults.
 func (o *Options) EnsureDefaults() {
-	if o.MaxConcurrent == 0 {
-		o.MaxConcurrent = 32 * runtime.GOMAXPROCS(0)
-	}
 	if o.MaxWait == 0 {
 		o.MaxWait = 50 * time.Millisecond
 	}
@@ -45,11 +43,24 @@ func (o *Options) EnsureDefaults() {
 	}
 }
 
+const (
+	queriesPerProcessor = 2
+	writesPerProcessor  = 32
+)
+
+// concurrent is MaxConcurrent, or its default.
+func (o *Options) concurrent(perProcessor int) int {
+	if o.MaxConcurrent > 0 {
+		return o.MaxConcurrent
+	}
+	return perProcessor * runtime.GOMAXPROCS(0)
+}
+
 // Validate reports every field that is out of range.
 func (o Options) Validate() error {
 	var errs []error
-	if o.MaxConcurrent < 1 || o.MaxConcurrent > 1<<16 {
-		errs = append(errs, fmt.Errorf("admission: MaxConcurrent must be between 1 and %d, is %d", 1<<16, o.MaxConcurrent))
+	if o.MaxConcurrent < 0 || o.MaxConcurrent > 1<<16 {
+		errs = append(errs, fmt.Errorf("admission: MaxConcurrent must be between 0 and %d, is %d", 1<<16, o.MaxConcurrent))
 	}
 	if o.MaxWait < time.Millisecond || o.MaxWait > time.Minute {
 		errs = append(errs, fmt.Errorf("admission: MaxWait must be between 1ms and 1m, is %v", o.MaxWait))
