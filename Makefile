@@ -14,14 +14,15 @@ PKG      ?= ./...
 FUZZTIME ?= 30s
 DATA     ?= data
 COUNT    ?= 10
+TAGS     ?=
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## bin/segue, static, as it is released
-	CGO_ENABLED=0 go build -trimpath -o bin/segue ./cmd/segue
+build: ## bin/segue, static, as it is released (TAGS=gcs for backups to gs://)
+	CGO_ENABLED=0 go build -tags '$(TAGS)' -trimpath -o bin/segue ./cmd/segue
 
 .PHONY: install
 install: ## segue into GOBIN

@@ -97,6 +97,8 @@ type Engine struct {
 	releases   atomic.Uint64 // serials given to releases
 	// calibrating says that a release is being calibrated: one at a time, for what it costs.
 	calibrating atomic.Bool
+	// backingUp says that a backup is being made.
+	backingUp atomic.Bool
 
 	closed atomic.Bool
 }

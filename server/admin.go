@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/segue-ann/segue/engine"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
@@ -47,6 +49,27 @@ func (s *adminService) GetIndexStatistics(ctx context.Context, req *seguev1.GetI
 		return nil, err
 	}
 	return &seguev1.GetIndexStatisticsResponse{Statistics: encodeStatistics(st)}, nil
+}
+
+func (s *adminService) CreateBackup(ctx context.Context, _ *seguev1.CreateBackupRequest) (*seguev1.CreateBackupResponse, error) {
+	if s.backupTo == "" {
+		return nil, errNoBackupTarget
+	}
+	info, err := s.engine.Backup(ctx, s.backupTo)
+	if err != nil {
+		return nil, err
+	}
+	b := &seguev1.Backup{
+		Number:     int64(info.Number),
+		CreateTime: timestamppb.New(info.CreateTime),
+		FileCount:  int32(info.Files),
+		SizeBytes:  info.SizeBytes,
+		SentBytes:  info.SentBytes,
+	}
+	for _, p := range info.Positions {
+		b.Positions = append(b.Positions, &seguev1.BackupPosition{Collection: p.Collection, Release: int64(p.Release), Revision: int64(p.LSN)})
+	}
+	return &seguev1.CreateBackupResponse{Backup: b}, nil
 }
 
 func encodeStatistics(st engine.Statistics) *seguev1.IndexStatistics {

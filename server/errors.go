@@ -38,6 +38,7 @@ const (
 	reasonOutOfSequence      = "OUT_OF_SEQUENCE"
 	reasonConditionNotMet    = "CONDITION_NOT_MET"
 	reasonRevisionMismatch   = "REVISION_MISMATCH"
+	reasonNoBackupTarget     = "NO_BACKUP_TARGET"
 	reasonCollectionExists   = "COLLECTION_ALREADY_EXISTS"
 	reasonCollectionFull     = "COLLECTION_FULL"
 	reasonTooManyCollections = "TOO_MANY_COLLECTIONS"
@@ -89,6 +90,9 @@ type responseTooLargeError struct {
 func (e *responseTooLargeError) Error() string {
 	return fmt.Sprintf("the answer would have at least %d bytes, more than the limit of %d: ask for fewer results or for less of each", e.bytes, e.limit)
 }
+
+// errNoBackupTarget is the answer of a server that was told of no place for backups.
+var errNoBackupTarget = errors.New("this server has no place for backups: start it with --backup-to")
 
 // panicError carries a recovered panic to the log.
 type panicError struct {
@@ -212,6 +216,8 @@ func preconditionStatus(err error) *status.Status {
 		condition *engine.ConditionError
 	)
 	switch {
+	case errors.Is(err, errNoBackupTarget):
+		return build(codes.FailedPrecondition, errNoBackupTarget.Error(), reasonNoBackupTarget, nil)
 	case errors.As(err, &model):
 		return build(codes.FailedPrecondition, model.Error(), reasonModelMismatch, map[string]string{
 			"published": clip(model.Want.String()), "declared": clip(model.Got.String())})

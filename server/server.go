@@ -63,6 +63,8 @@ type Options struct {
 	LiveRecall float64
 	// QueryLog keeps a sample of the queries that were answered; nil keeps none. It is closed after Shutdown, by whoever opened it.
 	QueryLog *querylog.Log
+	// BackupTo is the directory or URL where CreateBackup keeps backups. Empty: it is refused.
+	BackupTo string
 }
 
 const (
@@ -175,7 +177,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
 	b := &backend{
 		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
-		turn: in.turn,
+		turn: in.turn, backupTo: o.BackupTo,
 		metrics: o.Metrics, plans: in.plans, completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
 	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
@@ -303,6 +305,7 @@ type backend struct {
 	completeness map[seguev1.Completeness]string
 	recall       *liverecall.Sampler // nil is off
 	queries      *querylog.Log       // nil is off
+	backupTo     string
 }
 
 // collection finds the collection that a request names in field.

@@ -20,8 +20,12 @@ import (
 //   - A write-ahead log that cannot be created, or whose directory entry cannot be synced, makes Pebble panic
 //     in a way that ends in a crash of the runtime ("unlock of unlocked mutex"). Here such an error ends in
 //     Options.OnFatal, as the other disk errors do.
+//
+// A checkpoint, which Pebble writes into a directory of its own, is none of this: its MANIFEST is another one, and what
+// fails there fails the checkpoint.
 type pebbleFS struct {
 	vfs.FS
+	dir    string // the store's, clean
 	sealer *sealer
 	fatal  *fatality
 	// running is set when Open is done; before, errors are returned and Open fails.
@@ -30,6 +34,9 @@ type pebbleFS struct {
 
 // Create implements vfs.FS.
 func (f *pebbleFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.PathDir(name) != f.dir {
+		return f.FS.Create(name, category)
+	}
 	base := f.PathBase(name)
 	if strings.HasPrefix(base, "marker.manifest.") {
 		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
@@ -58,8 +65,8 @@ func (f *pebbleFS) ReuseForWrite(oldname, newname string, category vfs.DiskWrite
 // OpenDir implements vfs.FS.
 func (f *pebbleFS) OpenDir(name string) (vfs.File, error) {
 	dir, err := f.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || f.PathJoin(name) != f.dir {
+		return dir, err
 	}
 	return &directory{File: dir, fs: f, name: name}, nil
 }

@@ -19,7 +19,7 @@ import (
 // that failed.
 func TestSealClaimsOnlyWhatWasSynced(t *testing.T) {
 	inj := &faulty{err: syscall.EIO, hit: func(op errorfs.Op) bool { return isSync(op.Kind) }}
-	fsys := &pebbleFS{FS: errorfs.Wrap(vfs.NewMem(), inj), fatal: newFatality(Options{}.EnsureDefaults())}
+	fsys := &pebbleFS{FS: errorfs.Wrap(vfs.NewMem(), inj), dir: ".", fatal: newFatality(Options{}.EnsureDefaults())}
 	fsys.sealer = newSealer(fsys.FS, "", Options{}.EnsureDefaults().Logger, nil)
 	f, err := fsys.Create("MANIFEST-000009", vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -22,7 +22,7 @@ const pebbleFormat = pebble.FormatValueSeparation
 const ingestDir = "ingest"
 
 // Open opens the store in dir, creating it unless o.ReadOnly. It holds the directory's LOCK until Close.
-// Errors: *LockedError, *FormatError, *CorruptionError, ErrNoStore, or the file system's.
+// Errors: *LockedError, *FormatError, *CorruptionError, *IncompleteRestoreError, ErrNoStore, or the file system's.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -41,7 +41,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.fs = vfs.Default
 	}
 	s.sealer = newSealer(s.fs, dir, s.log, s.sealTail)
-	s.pebbleFS = &pebbleFS{FS: s.fs, sealer: s.sealer, fatal: s.fatal}
+	s.pebbleFS = &pebbleFS{FS: s.fs, dir: s.fs.PathJoin(dir), sealer: s.sealer, fatal: s.fatal}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
@@ -75,6 +75,9 @@ func (s *Store) open() (err error) {
 		}
 		err = errors.Join(err, s.lock.Close())
 	}()
+	if err := checkRestored(s.fs, s.dir); err != nil {
+		return err
+	}
 	desc, err := pebble.Peek(s.dir, s.fs)
 	if err != nil {
 		return &FormatError{What: "store", Where: s.dir, Err: err}
@@ -279,8 +282,10 @@ func (s *Store) createFormat(key []byte) error {
 
 // sweep removes what an interrupted process left behind.
 func (s *Store) sweep() error {
-	if err := s.fs.RemoveAll(s.fs.PathJoin(s.dir, ingestDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, name := range []string{ingestDir, checkpointDir} {
+		if err := s.fs.RemoveAll(s.fs.PathJoin(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return s.sweepPending()
 }

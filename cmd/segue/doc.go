@@ -7,6 +7,8 @@
 //	segue neighbors   ask for the nearest neighbors of an item, a user or a vector
 //	segue snapshot    create, list
 //	segue check       verify a store offline
+//	segue backup      create, list, verify, prune
+//	segue restore     put a backup into a new directory
 //	segue loadtest    load a server at fixed rates, report latency and recall
 //	segue config      print the settings of serve
 //	segue token       make a token and its line of an access file

@@ -65,8 +65,8 @@ func startChild(args ...string) (*child, error) {
 }
 
 // serveChild serves dir on a free port.
-func serveChild(dir string) (*child, error) {
-	return startChild("serve", "--data", dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
+func serveChild(dir string, more ...string) (*child, error) {
+	return startChild(append([]string{"serve", "--data", dir, "--listen", "127.0.0.1:0", "--log-level", "warn"}, more...)...)
 }
 
 // kill ends the process as a crash would, and reaps it.

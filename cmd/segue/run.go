@@ -121,6 +121,8 @@ func newRootCommand(env *environment) *cobra.Command {
 		newExclusionsCommand(env),
 		newSnapshotCommand(env),
 		newReleaseCommand(env),
+		newBackupCommand(env),
+		newRestoreCommand(env),
 		newCheckCommand(env),
 		newBenchCommand(env),
 		newTokenCommand(env),

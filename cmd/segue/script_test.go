@@ -16,7 +16,7 @@ import (
 // TestScripts runs testdata/script/*.txtar. Beside the usual commands a script has
 //
 //	segue ...             the command line, in a process of its own
-//	server start DIR      serve DIR in the background; $ADDR is where
+//	server start DIR ...  serve DIR in the background, with more flags; $ADDR is where
 //	server stop           end it gracefully
 //	matrix FILE TEXT      make a matrix in the format of FILE's name from TEXT, a row of numbers a line
 //	gzip FILE             compress FILE to FILE.gz
@@ -55,8 +55,8 @@ func (s *scriptServer) kill() {
 func cmdServer(ts *testscript.TestScript, _ bool, args []string) {
 	s := ts.Value("server").(*scriptServer)
 	switch {
-	case len(args) == 2 && args[0] == "start" && s.running == nil:
-		c, err := serveChild(ts.MkAbs(args[1]))
+	case len(args) >= 2 && args[0] == "start" && s.running == nil:
+		c, err := serveChild(ts.MkAbs(args[1]), args[2:]...)
 		ts.Check(err)
 		s.running = c
 		ts.Setenv("ADDR", c.addr)

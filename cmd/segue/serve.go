@@ -110,6 +110,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.Int64Var(&o.queryLog.FileBytes, "query-log-file-bytes", 64<<20, "size at which the next file is begun")
 	f.Int64Var(&o.queryLog.TotalBytes, "query-log-total-bytes", 1<<30, "size of all files together; the oldest are removed")
 
+	f.StringVar(&o.server.BackupTo, "backup-to", "", "directory or `URL` (file, s3) where segue backup create keeps backups of this store")
 	f.StringVar(&o.tls.Certificate, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "`FILE` of its private key, PEM")
 	f.StringVar(&o.tls.ClientAuthorities, "tls-client-ca", "", "`FILE` of authorities, PEM: every client must show a certificate of theirs")

@@ -22,6 +22,7 @@ const importLaw = `
 	# The store: keys, byte sections, LSNs. No meaning of vectors, no graph.
 	NONE, internal/invariants < storage;
 	net, net/... !< storage;
+	storage < storage/backup < engine;
 
 	# The engine alone knows both.
 	NONE < engine/attribute;
@@ -65,13 +66,15 @@ const importLaw = `
 	github.com/golang-jwt/jwt/..., github.com/MicahParks/... only server/auth;
 	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
-	github.com/cockroachdb/pebble/... only storage;
+	github.com/cockroachdb/pebble/... only storage, storage/backup;
+	gocloud.dev/gcerrors              only storage/backup;
+	gocloud.dev/blob/...              only storage/backup, cmd/segue;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
 	github.com/HdrHistogram/hdrhistogram-go only loadtest, loadtest/replay;
 	github.com/coder/hnsw             only loadtest/baseline;
 	golang.org/x/sys/...              only internal/distance, hnsw/arena*.go, loadtest/peers;
-	golang.org/x/sync/...             only engine, client, loadtest, cmd/segue;
+	golang.org/x/sync/...             only engine, storage/backup, client, loadtest, cmd/segue;
 	github.com/spf13/cobra            only cmd/segue;
 	github.com/spf13/pflag            only cmd/segue;
 	github.com/vbauerster/mpb/...     only cmd/segue;

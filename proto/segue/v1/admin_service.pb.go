@@ -946,6 +946,244 @@ func (x *Hub) GetCount() int32 {
 	return 0
 }
 
+// CreateBackupRequest has no fields: the server knows where.
+type CreateBackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBackupRequest) Reset() {
+	*x = CreateBackupRequest{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBackupRequest) ProtoMessage() {}
+
+func (x *CreateBackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBackupRequest.ProtoReflect.Descriptor instead.
+func (*CreateBackupRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{14}
+}
+
+// CreateBackupResponse holds the backup made.
+type CreateBackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The backup.
+	Backup        *Backup `protobuf:"bytes,1,opt,name=backup,proto3" json:"backup,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBackupResponse) Reset() {
+	*x = CreateBackupResponse{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBackupResponse) ProtoMessage() {}
+
+func (x *CreateBackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBackupResponse.ProtoReflect.Descriptor instead.
+func (*CreateBackupResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CreateBackupResponse) GetBackup() *Backup {
+	if x != nil {
+		return x.Backup
+	}
+	return nil
+}
+
+// Backup is a copy of a store.
+type Backup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the backup, ascending within its target.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// When it was begun.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// How many files it consists of.
+	FileCount int32 `protobuf:"varint,3,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
+	// Size of the files, in bytes.
+	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// How many of the bytes were sent; the rest was there.
+	SentBytes int64 `protobuf:"varint,5,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	// What it holds: of each release that was ever written to, every write up to a revision and none after.
+	Positions     []*BackupPosition `protobuf:"bytes,6,rep,name=positions,proto3" json:"positions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backup) Reset() {
+	*x = Backup{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backup) ProtoMessage() {}
+
+func (x *Backup) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backup.ProtoReflect.Descriptor instead.
+func (*Backup) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Backup) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Backup) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Backup) GetFileCount() int32 {
+	if x != nil {
+		return x.FileCount
+	}
+	return 0
+}
+
+func (x *Backup) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Backup) GetSentBytes() int64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *Backup) GetPositions() []*BackupPosition {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
+// BackupPosition says how far a release goes in a backup.
+type BackupPosition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Number of the release.
+	Release int64 `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
+	// The last revision that the backup holds.
+	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupPosition) Reset() {
+	*x = BackupPosition{}
+	mi := &file_segue_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupPosition) ProtoMessage() {}
+
+func (x *BackupPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupPosition.ProtoReflect.Descriptor instead.
+func (*BackupPosition) Descriptor() ([]byte, []int) {
+	return file_segue_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BackupPosition) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *BackupPosition) GetRelease() int64 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *BackupPosition) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_segue_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_admin_service_proto_rawDesc = "" +
@@ -1038,7 +1276,27 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"item_count\x18\x05 \x01(\x05R\titemCount\"4\n" +
 	"\x03Hub\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count2\xa5\x04\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\x15\n" +
+	"\x13CreateBackupRequest\"@\n" +
+	"\x14CreateBackupResponse\x12(\n" +
+	"\x06backup\x18\x01 \x01(\v2\x10.segue.v1.BackupR\x06backup\"\xf2\x01\n" +
+	"\x06Backup\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1d\n" +
+	"\n" +
+	"file_count\x18\x03 \x01(\x05R\tfileCount\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x05 \x01(\x03R\tsentBytes\x126\n" +
+	"\tpositions\x18\x06 \x03(\v2\x18.segue.v1.BackupPositionR\tpositions\"f\n" +
+	"\x0eBackupPosition\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12\x18\n" +
+	"\arelease\x18\x02 \x01(\x03R\arelease\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision2\xfe\x04\n" +
 	"\fAdminService\x12i\n" +
 	"\x0eCreateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\"\x14\x8a\xe7\x18\x10\b\x03\x12\n" +
 	"collection\x18\x01\x12i\n" +
@@ -1049,7 +1307,8 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\rMeasureRecall\x12\x1e.segue.v1.MeasureRecallRequest\x1a\x1f.segue.v1.MeasureRecallResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
 	"collection\x18\x03\x90\x02\x01\x12Z\n" +
 	"\bListHubs\x12\x19.segue.v1.ListHubsRequest\x1a\x1a.segue.v1.ListHubsResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
-	"collection\x18\x03\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"collection\x18\x03\x90\x02\x01\x12W\n" +
+	"\fCreateBackup\x12\x1d.segue.v1.CreateBackupRequest\x1a\x1e.segue.v1.CreateBackupResponse\"\b\x8a\xe7\x18\x04\b\x03\x18\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_admin_service_proto_rawDescOnce sync.Once
@@ -1063,7 +1322,7 @@ func file_segue_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_admin_service_proto_rawDescData
 }
 
-var file_segue_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_segue_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_segue_v1_admin_service_proto_goTypes = []any{
 	(*Snapshot)(nil),                   // 0: segue.v1.Snapshot
 	(*CreateSnapshotRequest)(nil),      // 1: segue.v1.CreateSnapshotRequest
@@ -1079,30 +1338,39 @@ var file_segue_v1_admin_service_proto_goTypes = []any{
 	(*ListHubsRequest)(nil),            // 11: segue.v1.ListHubsRequest
 	(*ListHubsResponse)(nil),           // 12: segue.v1.ListHubsResponse
 	(*Hub)(nil),                        // 13: segue.v1.Hub
-	(*timestamppb.Timestamp)(nil),      // 14: google.protobuf.Timestamp
+	(*CreateBackupRequest)(nil),        // 14: segue.v1.CreateBackupRequest
+	(*CreateBackupResponse)(nil),       // 15: segue.v1.CreateBackupResponse
+	(*Backup)(nil),                     // 16: segue.v1.Backup
+	(*BackupPosition)(nil),             // 17: segue.v1.BackupPosition
+	(*timestamppb.Timestamp)(nil),      // 18: google.protobuf.Timestamp
 }
 var file_segue_v1_admin_service_proto_depIdxs = []int32{
-	14, // 0: segue.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	18, // 0: segue.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: segue.v1.CreateSnapshotResponse.snapshot:type_name -> segue.v1.Snapshot
 	0,  // 2: segue.v1.ListSnapshotsResponse.snapshots:type_name -> segue.v1.Snapshot
 	7,  // 3: segue.v1.GetIndexStatisticsResponse.statistics:type_name -> segue.v1.IndexStatistics
 	10, // 4: segue.v1.MeasureRecallResponse.points:type_name -> segue.v1.RecallPoint
 	13, // 5: segue.v1.ListHubsResponse.hubs:type_name -> segue.v1.Hub
-	1,  // 6: segue.v1.AdminService.CreateSnapshot:input_type -> segue.v1.CreateSnapshotRequest
-	3,  // 7: segue.v1.AdminService.ListSnapshots:input_type -> segue.v1.ListSnapshotsRequest
-	5,  // 8: segue.v1.AdminService.GetIndexStatistics:input_type -> segue.v1.GetIndexStatisticsRequest
-	8,  // 9: segue.v1.AdminService.MeasureRecall:input_type -> segue.v1.MeasureRecallRequest
-	11, // 10: segue.v1.AdminService.ListHubs:input_type -> segue.v1.ListHubsRequest
-	2,  // 11: segue.v1.AdminService.CreateSnapshot:output_type -> segue.v1.CreateSnapshotResponse
-	4,  // 12: segue.v1.AdminService.ListSnapshots:output_type -> segue.v1.ListSnapshotsResponse
-	6,  // 13: segue.v1.AdminService.GetIndexStatistics:output_type -> segue.v1.GetIndexStatisticsResponse
-	9,  // 14: segue.v1.AdminService.MeasureRecall:output_type -> segue.v1.MeasureRecallResponse
-	12, // 15: segue.v1.AdminService.ListHubs:output_type -> segue.v1.ListHubsResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	16, // 6: segue.v1.CreateBackupResponse.backup:type_name -> segue.v1.Backup
+	18, // 7: segue.v1.Backup.create_time:type_name -> google.protobuf.Timestamp
+	17, // 8: segue.v1.Backup.positions:type_name -> segue.v1.BackupPosition
+	1,  // 9: segue.v1.AdminService.CreateSnapshot:input_type -> segue.v1.CreateSnapshotRequest
+	3,  // 10: segue.v1.AdminService.ListSnapshots:input_type -> segue.v1.ListSnapshotsRequest
+	5,  // 11: segue.v1.AdminService.GetIndexStatistics:input_type -> segue.v1.GetIndexStatisticsRequest
+	8,  // 12: segue.v1.AdminService.MeasureRecall:input_type -> segue.v1.MeasureRecallRequest
+	11, // 13: segue.v1.AdminService.ListHubs:input_type -> segue.v1.ListHubsRequest
+	14, // 14: segue.v1.AdminService.CreateBackup:input_type -> segue.v1.CreateBackupRequest
+	2,  // 15: segue.v1.AdminService.CreateSnapshot:output_type -> segue.v1.CreateSnapshotResponse
+	4,  // 16: segue.v1.AdminService.ListSnapshots:output_type -> segue.v1.ListSnapshotsResponse
+	6,  // 17: segue.v1.AdminService.GetIndexStatistics:output_type -> segue.v1.GetIndexStatisticsResponse
+	9,  // 18: segue.v1.AdminService.MeasureRecall:output_type -> segue.v1.MeasureRecallResponse
+	12, // 19: segue.v1.AdminService.ListHubs:output_type -> segue.v1.ListHubsResponse
+	15, // 20: segue.v1.AdminService.CreateBackup:output_type -> segue.v1.CreateBackupResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_admin_service_proto_init() }
@@ -1117,7 +1385,7 @@ func file_segue_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_admin_service_proto_rawDesc), len(file_segue_v1_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

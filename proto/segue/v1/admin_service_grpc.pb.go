@@ -24,6 +24,7 @@ const (
 	AdminService_GetIndexStatistics_FullMethodName = "/segue.v1.AdminService/GetIndexStatistics"
 	AdminService_MeasureRecall_FullMethodName      = "/segue.v1.AdminService/MeasureRecall"
 	AdminService_ListHubs_FullMethodName           = "/segue.v1.AdminService/ListHubs"
+	AdminService_CreateBackup_FullMethodName       = "/segue.v1.AdminService/CreateBackup"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -50,6 +51,13 @@ type AdminServiceClient interface {
 	// none. The first crowd others out, the others are never recommended. It costs a search for each item drawn, on one
 	// processor. There are no pages: what is listed is bounded by the request.
 	ListHubs(ctx context.Context, in *ListHubsRequest, opts ...grpc.CallOption) (*ListHubsResponse, error)
+	// CreateBackup copies the whole store, all collections, to where the server was told to keep backups (`segue serve --backup-to`):
+	// every write that was acknowledged before the call. Reads and writes go on meanwhile. What the newest backup there has is not
+	// sent again. Answers when the backup is whole and durable, which can take minutes: set a deadline to match. After an error there is
+	// no new backup, but for a lost answer; what was sent is used by the next one. ABORTED with ALREADY_RUNNING if a backup
+	// is being made; FAILED_PRECONDITION with NO_BACKUP_TARGET if the server was told of no target; DATA_LOSS if the store is damaged.
+	// Backups are listed, verified, removed and restored from their target by the command `segue`.
+	CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (*CreateBackupResponse, error)
 }
 
 type adminServiceClient struct {
@@ -110,6 +118,16 @@ func (c *adminServiceClient) ListHubs(ctx context.Context, in *ListHubsRequest, 
 	return out, nil
 }
 
+func (c *adminServiceClient) CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (*CreateBackupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateBackupResponse)
+	err := c.cc.Invoke(ctx, AdminService_CreateBackup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -134,6 +152,13 @@ type AdminServiceServer interface {
 	// none. The first crowd others out, the others are never recommended. It costs a search for each item drawn, on one
 	// processor. There are no pages: what is listed is bounded by the request.
 	ListHubs(context.Context, *ListHubsRequest) (*ListHubsResponse, error)
+	// CreateBackup copies the whole store, all collections, to where the server was told to keep backups (`segue serve --backup-to`):
+	// every write that was acknowledged before the call. Reads and writes go on meanwhile. What the newest backup there has is not
+	// sent again. Answers when the backup is whole and durable, which can take minutes: set a deadline to match. After an error there is
+	// no new backup, but for a lost answer; what was sent is used by the next one. ABORTED with ALREADY_RUNNING if a backup
+	// is being made; FAILED_PRECONDITION with NO_BACKUP_TARGET if the server was told of no target; DATA_LOSS if the store is damaged.
+	// Backups are listed, verified, removed and restored from their target by the command `segue`.
+	CreateBackup(context.Context, *CreateBackupRequest) (*CreateBackupResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -157,6 +182,9 @@ func (UnimplementedAdminServiceServer) MeasureRecall(context.Context, *MeasureRe
 }
 func (UnimplementedAdminServiceServer) ListHubs(context.Context, *ListHubsRequest) (*ListHubsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListHubs not implemented")
+}
+func (UnimplementedAdminServiceServer) CreateBackup(context.Context, *CreateBackupRequest) (*CreateBackupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateBackup not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -268,6 +296,24 @@ func _AdminService_ListHubs_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_CreateBackup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateBackupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).CreateBackup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_CreateBackup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).CreateBackup(ctx, req.(*CreateBackupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -294,6 +340,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListHubs",
 			Handler:    _AdminService_ListHubs_Handler,
+		},
+		{
+			MethodName: "CreateBackup",
+			Handler:    _AdminService_CreateBackup_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -91,7 +91,7 @@ const (
 	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 43
 	// RESOURCE_EXHAUSTED: this caller sends more calls than its rate allows; RetryInfo says when the next is taken.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 44
-	// ABORTED: the same operation is already running on the collection (a snapshot); try again after it.
+	// ABORTED: the same operation is already running (a snapshot of the collection, a backup); try again after it.
 	ErrorReason_ERROR_REASON_ALREADY_RUNNING ErrorReason = 50
 	// UNAVAILABLE: the server is starting or stopping; try again, here later or elsewhere now.
 	ErrorReason_ERROR_REASON_NOT_SERVING ErrorReason = 51
@@ -113,6 +113,8 @@ const (
 	// ABORTED: what was to be written is not at the revision that if_revision asks for. The metadata has item_id or user_id,
 	// if_revision, and current_revision, 0 where it does not exist: read it again and decide anew.
 	ErrorReason_ERROR_REASON_REVISION_MISMATCH ErrorReason = 59
+	// FAILED_PRECONDITION: the server was told of no place for backups.
+	ErrorReason_ERROR_REASON_NO_BACKUP_TARGET ErrorReason = 62
 	// DATA_LOSS: stored bytes do not match their checksum. Run `segue check` on the data directory.
 	ErrorReason_ERROR_REASON_DATA_CORRUPTED ErrorReason = 60
 	// INTERNAL: a fault of the server. The server's log has the details.
@@ -163,6 +165,7 @@ var (
 		57: "ERROR_REASON_OUT_OF_SEQUENCE",
 		58: "ERROR_REASON_CONDITION_NOT_MET",
 		59: "ERROR_REASON_REVISION_MISMATCH",
+		62: "ERROR_REASON_NO_BACKUP_TARGET",
 		60: "ERROR_REASON_DATA_CORRUPTED",
 		61: "ERROR_REASON_INTERNAL",
 		70: "ERROR_REASON_UNAUTHENTICATED",
@@ -205,6 +208,7 @@ var (
 		"ERROR_REASON_OUT_OF_SEQUENCE":           57,
 		"ERROR_REASON_CONDITION_NOT_MET":         58,
 		"ERROR_REASON_REVISION_MISMATCH":         59,
+		"ERROR_REASON_NO_BACKUP_TARGET":          62,
 		"ERROR_REASON_DATA_CORRUPTED":            60,
 		"ERROR_REASON_INTERNAL":                  61,
 		"ERROR_REASON_UNAUTHENTICATED":           70,
@@ -243,8 +247,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xec\n" +
-	"\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\x8f\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -282,7 +285,8 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_REASON_WRONG_STATE\x108\x12 \n" +
 	"\x1cERROR_REASON_OUT_OF_SEQUENCE\x109\x12\"\n" +
 	"\x1eERROR_REASON_CONDITION_NOT_MET\x10:\x12\"\n" +
-	"\x1eERROR_REASON_REVISION_MISMATCH\x10;\x12\x1f\n" +
+	"\x1eERROR_REASON_REVISION_MISMATCH\x10;\x12!\n" +
+	"\x1dERROR_REASON_NO_BACKUP_TARGET\x10>\x12\x1f\n" +
 	"\x1bERROR_REASON_DATA_CORRUPTED\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10=\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10F\x12\"\n" +

@@ -148,7 +148,7 @@ func fieldType(f protoreflect.FieldDescriptor) string {
 // TestMethodsSayWhetherTheyAreSafeToRepeat holds for every method but those that make something new each time: clients
 // retry, and the server recovers panics, by this option.
 func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
-	creates := map[protoreflect.Name]bool{"CreateCollection": true, "CreateSnapshot": true, "RollbackCollection": true}
+	creates := map[protoreflect.Name]bool{"CreateCollection": true, "CreateSnapshot": true, "CreateBackup": true, "RollbackCollection": true}
 	n := 0
 	for _, f := range files() {
 		for i := range f.Services().Len() {

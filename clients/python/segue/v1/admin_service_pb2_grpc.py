@@ -42,6 +42,11 @@ class AdminServiceStub(object):
                 request_serializer=segue_dot_v1_dot_admin__service__pb2.ListHubsRequest.SerializeToString,
                 response_deserializer=segue_dot_v1_dot_admin__service__pb2.ListHubsResponse.FromString,
                 )
+        self.CreateBackup = channel.unary_unary(
+                '/segue.v1.AdminService/CreateBackup',
+                request_serializer=segue_dot_v1_dot_admin__service__pb2.CreateBackupRequest.SerializeToString,
+                response_deserializer=segue_dot_v1_dot_admin__service__pb2.CreateBackupResponse.FromString,
+                )
 
 
 class AdminServiceServicer(object):
@@ -91,6 +96,18 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateBackup(self, request, context):
+        """CreateBackup copies the whole store, all collections, to where the server was told to keep backups (`segue serve --backup-to`):
+        every write that was acknowledged before the call. Reads and writes go on meanwhile. What the newest backup there has is not
+        sent again. Answers when the backup is whole and durable, which can take minutes: set a deadline to match. After an error there is
+        no new backup, but for a lost answer; what was sent is used by the next one. ABORTED with ALREADY_RUNNING if a backup
+        is being made; FAILED_PRECONDITION with NO_BACKUP_TARGET if the server was told of no target; DATA_LOSS if the store is damaged.
+        Backups are listed, verified, removed and restored from their target by the command `segue`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -118,6 +135,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListHubs,
                     request_deserializer=segue_dot_v1_dot_admin__service__pb2.ListHubsRequest.FromString,
                     response_serializer=segue_dot_v1_dot_admin__service__pb2.ListHubsResponse.SerializeToString,
+            ),
+            'CreateBackup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBackup,
+                    request_deserializer=segue_dot_v1_dot_admin__service__pb2.CreateBackupRequest.FromString,
+                    response_serializer=segue_dot_v1_dot_admin__service__pb2.CreateBackupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -214,5 +236,22 @@ class AdminService(object):
         return grpc.experimental.unary_unary(request, target, '/segue.v1.AdminService/ListHubs',
             segue_dot_v1_dot_admin__service__pb2.ListHubsRequest.SerializeToString,
             segue_dot_v1_dot_admin__service__pb2.ListHubsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CreateBackup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/segue.v1.AdminService/CreateBackup',
+            segue_dot_v1_dot_admin__service__pb2.CreateBackupRequest.SerializeToString,
+            segue_dot_v1_dot_admin__service__pb2.CreateBackupResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
