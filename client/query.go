@@ -37,6 +37,21 @@ func MoreLike(these, notThose []string) *seguev1.Query {
 	return &seguev1.Query{Form: &seguev1.Query_Examples{Examples: &seguev1.Examples{Positive: examples(these), Negative: examples(notThose)}}}
 }
 
+// Ef is the effort of a beam of a width: wider finds more and costs more.
+func Ef(width int) *seguev1.SearchEffort {
+	return &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(width)}}
+}
+
+// TargetRecall is the least effort that the server knows to reach a mean recall, above 0 to 1.
+func TargetRecall(recall float64) *seguev1.SearchEffort {
+	return &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_TargetRecall{TargetRecall: recall}}
+}
+
+// Exact is the effort of comparing with every item.
+func Exact() *seguev1.SearchEffort {
+	return &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Exact{Exact: true}}
+}
+
 // Pages yields the answers to a request page by page, of page_size neighbors each, as they are asked for. It ends after the
 // last page, or with an error. The request is not changed.
 func (c *Client) Pages(ctx context.Context, req *seguev1.NearestNeighborsRequest) iter.Seq2[*seguev1.NearestNeighborsResponse, error] {

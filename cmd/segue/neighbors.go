@@ -14,6 +14,7 @@ import (
 
 	"github.com/segue-ann/segue/client"
 	"github.com/segue-ann/segue/internal/dataset"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
 // neighborsFlags are the flags of `segue neighbors`.
@@ -21,6 +22,8 @@ type neighborsFlags struct {
 	queryFlags
 	remote  remote
 	explain bool
+	partial bool
+	page    int
 	out     format
 }
 
@@ -41,11 +44,15 @@ func newNeighborsCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			request.Explain = f.explain
+			request.Explain, request.AllowPartial, request.PageSize = f.explain, f.partial, int32(f.page)
 			return f.remote.call(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				answer, err := c.Retrieval.NearestNeighbors(ctx, request)
-				if err != nil {
-					return err
+				var answer *seguev1.NearestNeighborsResponse
+				for page, err := range c.Pages(ctx, request) {
+					if err != nil {
+						return err
+					}
+					page.Neighbors = append(answer.GetNeighbors(), page.GetNeighbors()...)
+					answer = page
 				}
 				if f.out == formatJSON {
 					return writeJSON(env.stdout, neighborsJSONOf(answer))
@@ -56,6 +63,8 @@ func newNeighborsCommand(env *environment) *cobra.Command {
 	}
 	f.queryFlags.flags(c)
 	c.Flags().BoolVar(&f.explain, "explain", false, "say why each neighbor stands where it does")
+	c.Flags().BoolVar(&f.partial, "partial", false, "answer with what was found when --timeout nears")
+	c.Flags().IntVar(&f.page, "page-size", 0, "ask for so many neighbors at a time, page after page (default: all at once)")
 	f.remote.flags(c, 30*time.Second)
 	f.out.flag(c)
 	return c

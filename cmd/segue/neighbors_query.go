@@ -15,14 +15,20 @@ import (
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
-// queryFlags are the flags that say what is asked: those of `segue neighbors` and `segue explain`.
-type queryFlags struct {
+// formFlags are the flags that say what items should be like, and what of them is shown.
+type formFlags struct {
 	collection   string
 	item, user   string
 	like, unlike []string
 	strategy     string
 	vector       string
 	row          int
+	attributes   []string
+}
+
+// queryFlags are the flags that say what is asked: those of `segue neighbors` and `segue explain`.
+type queryFlags struct {
+	formFlags
 	k, ef        int
 	target       float64
 	exact        bool
@@ -38,12 +44,13 @@ type queryFlags struct {
 	exclude      []string
 	excludeSets  []string
 	excludeValue []string
-	attributes   []string
+	includeSeeds bool
+	revision     int64
 
 	hasMinScore, hasTemperature, hasTarget func() bool // given on the command line
 }
 
-func (f *queryFlags) flags(c *cobra.Command) {
+func (f *formFlags) flags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&f.collection, "collection", "", "`NAME` of the collection")
 	flags.StringVar(&f.item, "item", "", "`ID` of the item to be like")
@@ -53,6 +60,29 @@ func (f *queryFlags) flags(c *cobra.Command) {
 	flags.StringSliceVar(&f.unlike, "unlike", nil, "`IDS` of items to be unlike, with --like")
 	flags.StringVar(&f.strategy, "strategy", "average", "how --like and --unlike work together: average, best, sum or each")
 	flags.IntVar(&f.row, "row", 0, "row of the file, from 0")
+	flags.StringSliceVar(&f.attributes, "attributes", nil, "`NAMES` of the attributes to show, comma separated (default all)")
+	if err := c.MarkFlagRequired("collection"); err != nil {
+		panic(err) // the flag was added above
+	}
+	c.MarkFlagsOneRequired("item", "user", "vector", "like")
+	c.MarkFlagsMutuallyExclusive("item", "user", "vector", "like")
+}
+
+// readMask says which attributes to answer with.
+func (f *formFlags) readMask() *fieldmaskpb.FieldMask {
+	if len(f.attributes) == 0 {
+		return &fieldmaskpb.FieldMask{Paths: []string{"attributes"}}
+	}
+	mask := &fieldmaskpb.FieldMask{}
+	for _, name := range f.attributes {
+		mask.Paths = append(mask.Paths, "attributes."+name)
+	}
+	return mask
+}
+
+func (f *queryFlags) flags(c *cobra.Command) {
+	f.formFlags.flags(c)
+	flags := c.Flags()
 	flags.IntVarP(&f.k, "k", "k", 10, "how many neighbors")
 	flags.IntVar(&f.ef, "ef", 0, "beam width of the search; wider finds more and costs more (default: the server's)")
 	flags.Float64Var(&f.target, "target-recall", 0, "recall to reach with as little work as is known to, above 0 to 1")
@@ -70,15 +100,11 @@ func (f *queryFlags) flags(c *cobra.Command) {
 	flags.StringSliceVar(&f.exclude, "exclude", nil, "`IDS` of items to leave out, comma separated")
 	flags.StringSliceVar(&f.excludeSets, "exclude-set", nil, "`NAMES` of exclusion sets to leave out, comma separated")
 	flags.StringArrayVar(&f.excludeValue, "exclude-value", nil, "`NAME=VALUE`: leave out items with this string as value of an attribute; repeat for more")
-	flags.StringSliceVar(&f.attributes, "attributes", nil, "`NAMES` of the attributes to show, comma separated (default all)")
+	flags.BoolVar(&f.includeSeeds, "include-seeds", false, "items that the query names may be answered")
+	flags.Int64Var(&f.revision, "min-revision", 0, "wait until the write that answered with this revision is seen")
 	f.hasMinScore = func() bool { return flags.Changed("min-score") }
 	f.hasTemperature = func() bool { return flags.Changed("explore") }
 	f.hasTarget = func() bool { return flags.Changed("target-recall") }
-	if err := c.MarkFlagRequired("collection"); err != nil {
-		panic(err) // the flag was added above
-	}
-	c.MarkFlagsOneRequired("item", "user", "vector", "like")
-	c.MarkFlagsMutuallyExclusive("item", "user", "vector", "like")
 	c.MarkFlagsMutuallyExclusive("ef", "target-recall", "exact")
 }
 
@@ -94,21 +120,17 @@ func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest,
 		NeighborCount:    int32(f.k),
 		CandidateCount:   int32(f.candidates),
 		FilterExpression: f.filter,
-		ReadMask:         &fieldmaskpb.FieldMask{Paths: []string{"attributes"}},
-	}
-	if len(f.attributes) > 0 {
-		r.ReadMask.Paths = nil
-		for _, name := range f.attributes {
-			r.ReadMask.Paths = append(r.ReadMask.Paths, "attributes."+name)
-		}
+		IncludeSeeds:     f.includeSeeds,
+		MinRevision:      f.revision,
+		ReadMask:         f.readMask(),
 	}
 	switch {
 	case f.exact:
-		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Exact{Exact: true}}
+		r.SearchEffort = client.Exact()
 	case f.hasTarget():
-		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_TargetRecall{TargetRecall: f.target}}
+		r.SearchEffort = client.TargetRecall(f.target)
 	case f.ef != 0:
-		r.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(f.ef)}}
+		r.SearchEffort = client.Ef(f.ef)
 	}
 	if f.hasMinScore() {
 		r.MinScore = proto.Float32(float32(f.minScore))
@@ -130,7 +152,7 @@ func (f *queryFlags) request(stdin io.Reader) (*seguev1.NearestNeighborsRequest,
 	return r, err
 }
 
-func (f *queryFlags) query(stdin io.Reader) (*seguev1.Query, error) {
+func (f *formFlags) query(stdin io.Reader) (*seguev1.Query, error) {
 	if len(f.unlike) > 0 && len(f.like) == 0 {
 		return nil, usagef("--unlike needs --like")
 	}

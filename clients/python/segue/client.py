@@ -90,6 +90,7 @@ class Client:
         filter: str | filter_pb2.Filter | None = None,
         exclude: Iterable[str] | results.Exclude = (),
         ef: int | None = None,
+        target_recall: float | None = None,
         exact: bool = False,
         attributes: bool | Iterable[str] = False,
         vectors: bool = False,
@@ -102,7 +103,8 @@ class Client:
         """The k nearest items to exactly one of vector, item, user and examples, best first, ties by id.
 
         filter is an expression (``'artists : "Miles Davis" AND released >= 1959'``) or a message; exclude is ids, or an Exclude.
-        The search is approximate with a beam of ef (default: the server's choice) unless exact is set. attributes says which come
+        The search is approximate with a beam of ef (default: the server's choice), or with the least work that the server knows
+        to reach target_recall, unless exact is set. attributes says which come
         with each neighbor: True for all, or names. min_revision is what a write answered with: the search sees that write. model
         is the name and version of what made the vector. What has no argument here (diversity, boosts, pages) can be set in
         base: exclude and attributes add to it, other arguments replace what they name.
@@ -130,9 +132,11 @@ class Client:
         if not isinstance(exclude, results.Exclude):
             exclude = results.Exclude(ids=exclude)
         request.exclusions.MergeFrom(exclude.message())
-        if exact and ef is not None:
-            raise ValueError("give at most one of ef and exact")
-        if exact:
+        if exact + (ef is not None) + (target_recall is not None) > 1:
+            raise ValueError("give at most one of ef, target_recall and exact")
+        if target_recall is not None:
+            request.search_effort.target_recall = target_recall
+        elif exact:
             request.search_effort.exact = True
         elif ef is not None:
             request.search_effort.ef = ef

@@ -104,6 +104,8 @@ class Retrieval(ServerTest):
                 graph = self.client.neighbors(metric, vector=query, k=10, ef=200)
                 self.assertEqual((graph.search_info.plan, graph.search_info.ef_used), ("graph", 200))
                 self.assertGreater(graph.search_info.distance_count, 0)
+                aimed = self.client.neighbors(metric, vector=query, k=10, target_recall=1)
+                self.assertEqual((aimed.search_info.plan, aimed.ids), ("exact", exact.ids))
                 found += len(set(graph.ids) & set(exact.ids))
             self.assertGreaterEqual(found / (10 * len(QUERIES)), 0.95, metric)
 
@@ -189,7 +191,7 @@ class Retrieval(ServerTest):
         self.assertEqual(got, ids_of([i for i in np.argsort(-want) if i > 1][:8]))
 
     def test_refused_here(self):
-        for options in [{}, {"vector": QUERIES[0], "item": "x"}, {"item": "x", "ef": 10, "exact": True}, {"vector": QUERIES}]:
+        for options in [{}, {"vector": QUERIES[0], "item": "x"}, {"item": "x", "ef": 10, "exact": True}, {"item": "x", "ef": 10, "target_recall": 0.9}, {"vector": QUERIES}]:
             with self.subTest(list(options)), self.assertRaises(ValueError):
                 self.client.neighbors("cosine", **options)
         for options in [{"exclude": IDS[0]}, {"attributes": "plays"}]:
