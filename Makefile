@@ -69,8 +69,12 @@ bench-peers: ## docs/benchmarks.md: Segue, hnswlib, Faiss and coder/hnsw on the 
 	bin/benchpeers -out docs/benchmarks.md $(ARGS)
 
 .PHONY: loadtest
-loadtest: build ## load the demo's tracks up to saturation on this machine: bin/loadtest-*.html
+loadtest: build ## load the demo's tracks on this machine, five scenarios up to saturation: bin/loadtest-*.html
 	bash loadtest/run
+
+.PHONY: ghz
+ghz: build ## the same with ghz: every scenario file of loadtest/ghz
+	bash loadtest/run ghz
 
 .PHONY: overload
 overload: ## ten times the load that this machine can do, for a minute: goodput, latency, memory, recovery
@@ -138,6 +142,7 @@ deploy-check: ## the Helm chart: lint, strict decoding, pod security (builds par
 tidy: ## go.mod and go.sum of every module
 	go mod tidy
 	cd tools/lint && go mod tidy
+	cd tools/ghz && go mod tidy
 	cd tools/chart && go mod tidy
 
 .PHONY: ci

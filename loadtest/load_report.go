@@ -115,7 +115,16 @@ func (r LoadReport) latencyPlot() plot {
 	for i, q := range quantiles {
 		p.add(fmt.Sprintf("p%g", q), plotColors[i], r.Steps, x, func(s ReportStep) float64 { return y(float64(s.Quantile(q).Microseconds()) / 1000) })
 	}
+	p.spreadLabels()
 	return p
+}
+
+// spreadLabels keeps the labels of lines that end close together legible. Lines are in the order of quantiles: upwards.
+func (p *plot) spreadLabels() {
+	const apart = 12
+	for i := range p.Series[:max(0, len(p.Series)-1)] {
+		p.Series[i+1].LabelY = min(p.Series[i+1].LabelY, p.Series[i].LabelY-apart)
+	}
 }
 
 // recallPlot draws recall over the offered rate.

@@ -186,6 +186,12 @@ func TestReport(t *testing.T) {
 			}
 		}
 	}
+	labels := r.latencyPlot().Series
+	for i := range labels[1:] {
+		if above := labels[i].LabelY - labels[i+1].LabelY; above < 12 {
+			t.Errorf("labels of %s and %s are %.1f pixels apart", labels[i].Name, labels[i+1].Name, above)
+		}
+	}
 	if err := (LoadReport{}).WriteHTML(io.Discard); err != nil {
 		t.Errorf("a report of nothing: %v", err)
 	}

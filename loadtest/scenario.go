@@ -21,9 +21,16 @@ const (
 	Similar Scenario = "similar"
 	// User asks for neighbors of users' profiles.
 	User Scenario = "user"
+	// Filtered asks for neighbors of items that a filter lets through.
+	Filtered Scenario = "filtered"
 	// Mixed asks for neighbors of items, and writes an item back in one of ten calls.
 	Mixed Scenario = "mixed"
+	// During asks for neighbors of items while imports fill releases that are not published.
+	During Scenario = "import"
 )
+
+// Scenarios are all of them.
+func Scenarios() []Scenario { return []Scenario{Similar, User, Filtered, Mixed, During} }
 
 // LoadOptions say what to load a server with.
 type LoadOptions struct {
@@ -34,6 +41,8 @@ type LoadOptions struct {
 	K, Ef int
 	// Users to ask for, in the scenario User.
 	Users []string
+	// Filter is the expression of the scenario Filtered.
+	Filter string
 	// CheckEvery of the searches is asked again exactly, one at a time, to measure recall under load. 0 is never.
 	CheckEvery int
 	Seed       uint64
@@ -45,18 +54,24 @@ const maxItems = 10_000
 // Load makes the calls of a scenario.
 type Load struct {
 	o     LoadOptions
-	items []*seguev1.Item // with vectors in the scenario Mixed
+	items []*seguev1.Item // with vectors in the scenarios Mixed and During
 	check *checker
+	work  *importer // in the scenario During
 }
 
-// NewLoad reads up to 10,000 items of the collection to draw from. Close ends the checking of recall.
+// NewLoad reads up to 10,000 items of the collection to draw from. Close ends what goes on beside the calls.
 func NewLoad(ctx context.Context, o LoadOptions) (*Load, error) {
 	if o.K < 1 {
 		return nil, fmt.Errorf("loadtest: K must be at least 1, is %d", o.K)
 	}
 	l := &Load{o: o}
 	switch o.Scenario {
-	case Similar, Mixed:
+	case Filtered:
+		if o.Filter == "" {
+			return nil, errors.New("loadtest: the scenario filtered needs a Filter")
+		}
+		fallthrough
+	case Similar, Mixed, During:
 		if err := l.readItems(ctx); err != nil {
 			return nil, err
 		}
@@ -65,9 +80,12 @@ func NewLoad(ctx context.Context, o LoadOptions) (*Load, error) {
 			return nil, errors.New("loadtest: the scenario user needs Users")
 		}
 	default:
-		return nil, fmt.Errorf("loadtest: no scenario %q: there are similar, user and mixed", o.Scenario)
+		return nil, fmt.Errorf("loadtest: no scenario %q: there are %v", o.Scenario, Scenarios())
 	}
 	l.check = newChecker(o.Client, o.K)
+	if o.Scenario == During {
+		l.work = startImporter(o.Client, o.Collection, l.items)
+	}
 	return l, nil
 }
 
@@ -75,7 +93,7 @@ func (l *Load) readItems(ctx context.Context) error {
 	token := ""
 	for len(l.items) < maxItems {
 		page, err := l.o.Client.Items.ListItems(ctx, &seguev1.ListItemsRequest{
-			Collection: l.o.Collection, PageSize: 500, PageToken: token, IncludeVectors: l.o.Scenario == Mixed,
+			Collection: l.o.Collection, PageSize: 500, PageToken: token, IncludeVectors: l.o.Scenario == Mixed || l.o.Scenario == During,
 		})
 		if err != nil {
 			return fmt.Errorf("read items to draw from: %w", err)
@@ -91,8 +109,22 @@ func (l *Load) readItems(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the checking and waits for it.
-func (l *Load) Close() { l.check.close() }
+// Close ends what goes on beside the calls and waits for it. The error says that the imports of the scenario During ended before.
+func (l *Load) Close() error {
+	l.check.close()
+	if l.work != nil {
+		return l.work.close()
+	}
+	return nil
+}
+
+// Imported is how many rows were built into releases beside the load; to be asked after Close.
+func (l *Load) Imported() int {
+	if l.work == nil {
+		return 0
+	}
+	return l.work.rows
+}
 
 // Recall returns the mean recall@k of the searches checked since the last call, and how many those are.
 func (l *Load) Recall() (mean float64, checked int) { return l.check.take() }
@@ -118,6 +150,9 @@ func (l *Load) search(r *rand.Rand) *seguev1.NearestNeighborsRequest {
 		req.Query = &seguev1.Query{Form: &seguev1.Query_UserId{UserId: l.o.Users[r.IntN(len(l.o.Users))]}}
 	} else {
 		req.Query = &seguev1.Query{Form: &seguev1.Query_ItemId{ItemId: l.items[r.IntN(len(l.items))].GetId()}}
+	}
+	if l.o.Scenario == Filtered {
+		req.FilterExpression = l.o.Filter
 	}
 	if l.o.Ef > 0 {
 		req.SearchEffort = &seguev1.SearchEffort{Effort: &seguev1.SearchEffort_Ef{Ef: int32(l.o.Ef)}}

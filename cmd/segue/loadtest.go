@@ -45,7 +45,8 @@ func newLoadtestCommand(env *environment) *cobra.Command {
 			"from when a call was due, so that a server cannot hide a stall by slowing its clients down. Meanwhile some searches are\n" +
 			"asked again exactly, which gives the recall under load.\n\n" +
 			"Without --rates the rate doubles from --first-rate until less than 95 % of it is answered. Scenarios: similar (neighbors of\n" +
-			"items), user (of the users in --users), mixed (similar, and one write of an existing item in ten calls).",
+			"items), user (of the users in --users), filtered (similar, under --filter), mixed (similar, and one write of an existing item\n" +
+			"in ten calls), import (similar, while imports fill releases that are not published and deleted again).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.load.Collection == "" {
@@ -57,10 +58,11 @@ func newLoadtestCommand(env *environment) *cobra.Command {
 	o.remote.flags(c, 0)
 	f := c.Flags()
 	f.StringVar(&o.load.Collection, "collection", "", "collection to load")
-	f.StringVar(&o.scenario, "scenario", string(loadtest.Similar), "similar, user or mixed")
+	f.StringVar(&o.scenario, "scenario", string(loadtest.Similar), "similar, user, filtered, mixed or import")
 	f.IntVarP(&o.load.K, "neighbors", "k", 10, "neighbors to ask for")
 	f.IntVar(&o.load.Ef, "ef", 0, "beam width; 0 for the server's default")
 	f.StringVar(&o.usersFile, "users", "", "`FILE` of user ids, one a line")
+	f.StringVar(&o.load.Filter, "filter", "", "filter `EXPRESSION` of the scenario filtered")
 	f.StringSliceVar(&o.rates, "rates", nil, "calls a second, one step each")
 	f.Float64Var(&o.firstRate, "first-rate", 250, "rate of the first step where --rates is not given")
 	f.DurationVar(&o.step.Duration, "duration", 5*time.Second, "how long a step takes")
@@ -106,7 +108,12 @@ func (o *loadtestOptions) run(ctx context.Context, env *environment) (err error)
 	if err != nil {
 		return err
 	}
-	defer load.Close()
+	closed := false
+	defer func() {
+		if !closed {
+			err = errors.Join(err, load.Close())
+		}
+	}()
 	built, _ := debug.ReadBuildInfo()
 	report := loadtest.LoadReport{
 		Title: "Load of " + o.load.Collection,
@@ -137,6 +144,13 @@ func (o *loadtestOptions) run(ctx context.Context, env *environment) (err error)
 		if rates == nil && (s.Saturated() || i == maxSteps-1) || rates != nil && i == len(rates)-1 {
 			break
 		}
+	}
+	closed = true
+	if err := load.Close(); err != nil {
+		return err
+	}
+	if o.load.Scenario == loadtest.During {
+		report.Lines = append(report.Lines, fmt.Sprintf("%d rows were built into releases meanwhile", load.Imported()))
 	}
 	if o.report == "" {
 		return nil

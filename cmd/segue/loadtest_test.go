@@ -33,7 +33,9 @@ func TestLoadtest(t *testing.T) {
 	}
 	var items []*seguev1.Item
 	for i := range 200 {
-		items = append(items, &seguev1.Item{Id: fmt.Sprint(i), Vector: vector(float32(i), float32(i%7))})
+		items = append(items, &seguev1.Item{Id: fmt.Sprint(i), Vector: vector(float32(i), float32(i%7)), Attributes: map[string]*seguev1.AttributeValue{
+			"odd": {Kind: &seguev1.AttributeValue_BoolValue{BoolValue: i%2 == 1}},
+		}})
 	}
 	if _, err := c.Items.BatchUpsertItems(t.Context(), &seguev1.BatchUpsertItemsRequest{Collection: "tracks", Items: items}); err != nil {
 		t.Fatal(err)
@@ -46,9 +48,9 @@ func TestLoadtest(t *testing.T) {
 	dir := t.TempDir()
 	users := filepath.Join(dir, "users")
 	writeText(t, users, "u\n\n")
-	for _, scenario := range []string{"similar", "user", "mixed"} {
+	for _, scenario := range []string{"similar", "user", "filtered", "mixed", "import"} {
 		report := filepath.Join(dir, "reports", scenario+".html")
-		r := runSegue(t.Context(), "loadtest", "--addr", s.addr, "--collection", "tracks", "--scenario", scenario, "--users", users,
+		r := runSegue(t.Context(), "loadtest", "--addr", s.addr, "--collection", "tracks", "--scenario", scenario, "--users", users, "--filter", "odd = true",
 			"--rates", "100,200", "--duration", "250ms", "--deadline", "10s", "--check-every", "2", "--report", report)
 		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 		if r.code != exitOK || len(lines) != 3 || !strings.Contains(lines[2], "map[OK:") || strings.Contains(lines[2], " 0.0000 ") {
@@ -58,10 +60,21 @@ func TestLoadtest(t *testing.T) {
 			t.Errorf("%s: the page: %v", scenario, err)
 		}
 	}
+	// Of the imports beside the load nothing is left but their names.
+	releases, err := c.Releases.ListReleases(t.Context(), &seguev1.ListReleasesRequest{Collection: "tracks"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range releases.GetReleases() {
+		if s := r.GetState(); r.GetJobId() != "" && s != seguev1.ReleaseState_RELEASE_STATE_DROPPING && s != seguev1.ReleaseState_RELEASE_STATE_DROPPED {
+			t.Errorf("left behind: %v", r)
+		}
+	}
 	for name, args := range map[string][]string{
 		"is required":     {},
 		"is no rate":      {"--collection", "tracks", "--rates", "x"},
 		"no scenario":     {"--collection", "tracks", "--scenario", "x"},
+		"needs a Filter":  {"--collection", "tracks", "--scenario", "filtered"},
 		"needs Users":     {"--collection", "tracks", "--scenario", "user"},
 		"Workers":         {"--collection", "tracks", "--workers", "0", "--rates", "1"},
 		"not found":       {"--collection", "nothing"},
