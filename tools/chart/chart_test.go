@@ -185,6 +185,7 @@ func TestRefused(t *testing.T) {
 		"import: {schedule: nightly}":                 "schedule",
 		"import: {args: [segue]}":                     "args",
 		"persistence: {accessModes: [ReadWriteMany]}": "accessModes",
+		"backup: {to: s3://all-in-one-place}":         "to",
 		"drainSeconds: 0":                             "drainSeconds",
 	} {
 		_, _, err := render(load(t), parse(t, values))
@@ -232,6 +233,12 @@ var plain = []struct {
 		"A nightly job that fills a new release and publishes it where it is good. It reads the volume claim \"embeddings\", and calls with\n" +
 			"a token of its own: kubectl create secret generic segue-operator --from-file=token\n",
 		"import: {enabled: true}", []string{"import.yaml"},
+	},
+	{
+		"backup.yaml",
+		"A nightly backup. Give the server its target as well: --set backup.enabled=true does both; here the StatefulSet needs a variable\n" +
+			"SEGUE_BACKUP_TO of the same URL.\n",
+		"backup: {enabled: true}", []string{"backup.yaml"},
 	},
 	{
 		"monitoring.yaml",

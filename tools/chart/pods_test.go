@@ -286,7 +286,7 @@ func TestJobs(t *testing.T) {
 			}
 		}
 		for _, p := range pods(all) {
-			for _, c := range p.spec.Containers {
+			for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
 				for _, arg := range c.Args {
 					for _, rest := range strings.Split(arg, "$(")[1:] {
 						name, _, _ := strings.Cut(rest, ")")
