@@ -60,6 +60,10 @@ bench: ## Go benchmarks, COUNT times, for benchstat (PKG=./hnsw for some)
 bench-restart: ## kill -9 to first correct answers; builds 1,000,000 x 128 once (SEGUE_BENCH_ITEMS, _DIM, _TAIL, _ROUNDS for others)
 	SEGUE_BENCH_RESTART="$${SEGUE_BENCH_RESTART:-$(CURDIR)/bin/restart}" go test -count 1 -timeout 60m -run TestRestartBenchmark -v ./cmd/segue
 
+.PHONY: bench-upserts
+bench-upserts: ## durable upserts a second over gRPC, and the latency of fsync beside them
+	SEGUE_BENCH_UPSERTS="$${SEGUE_BENCH_UPSERTS:-10}" go test -count 1 -run TestUpsertBenchmark -v ./cmd/segue
+
 PEERS := g++ libhnswlib-dev libfaiss-dev libopenblas-dev
 
 .PHONY: bench-peers

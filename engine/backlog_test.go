@@ -351,9 +351,13 @@ func TestLoadingTellsHowFar(t *testing.T) {
 		t.Errorf("before: %s", got)
 	}
 	open(t, "store", o)
-	got := o.Loading.Progress()
-	if got.Phase != PhaseLog || got.Collection != "tracks" || got.Done != got.Total || got.Total < 100 {
+	if got := o.Loading.Progress(); got.String() != "ready" || got.Share() != 1 {
 		t.Errorf("in the end: %+v", got)
+	}
+	for part := (LoadProgress{Total: 3}); part.Done < 4; part.Done++ {
+		if want := min(1, float64(part.Done)/3); part.Share() != want {
+			t.Errorf("%+v: share %g", part, part.Share())
+		}
 	}
 	for want, p := range map[string]LoadProgress{
 		"opening the store":                         {Phase: PhaseStore},

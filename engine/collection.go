@@ -162,5 +162,8 @@ func (c *Collection) CreateTime() time.Time { return c.createTime }
 // Len returns the number of items.
 func (c *Collection) Len() int { return c.published.Load().table.len() }
 
+// Backlog returns how many changes of the log, since a restart, every search looks at because the graph lacks them.
+func (c *Collection) Backlog() int { return int(c.published.Load().backlog.left.Load()) }
+
 // Revision returns the visible LSN: the highest that every read sees.
 func (c *Collection) Revision() LSN { return c.published.Load().revision() }

@@ -127,6 +127,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 		c.start()
 		e.byName[row.Name] = c
 	}
+	o.Loading.begin("", PhaseReady, 0)
 	return e, nil
 }
 

@@ -400,7 +400,7 @@ func (c *Collection) importInfo(rel *releaseRecord) (ImportInfo, error) {
 		Accepted: rel.Counts.Accepted, Rejected: rel.Counts.Rejected, Duplicates: rel.Counts.Duplicates,
 		CreateTime: rel.CreateTime, ReadyTime: rel.ReadyTime}
 	if !rel.State.unfinished() {
-		return info, nil
+		return info, c.addProgress(rel.ID, &info)
 	}
 	j, err := c.openJob(rel)
 	if err != nil {
@@ -422,6 +422,25 @@ func (c *Collection) importInfo(rel *releaseRecord) (ImportInfo, error) {
 		info.Err = *p
 	}
 	return info, nil
+}
+
+// addProgress fills in what a finished import has in its bookkeeping, which goes with the release's rows.
+func (c *Collection) addProgress(id uint32, info *ImportInfo) error {
+	b, err := c.engine.store.Collection(c.id, id).ImportProgress()
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	var p importProgress
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil {
+		return fmt.Errorf("read progress of import %q: %w", clip(info.JobID), err)
+	}
+	info.Sequence = p.Sequence
+	info.Built = info.Accepted - p.Profiles - info.Duplicates
+	info.Total = info.Built
+	return nil
 }
 
 // ImportRejects returns up to limit rejects from number after on, in order, of the at most MaxRejects kept.

@@ -8,12 +8,13 @@ import (
 // LoadPhase is what Open is doing.
 type LoadPhase string
 
-// The phases, in order; each collection has the last three.
+// The phases, in order; each collection has two or all of the three in the middle.
 const (
 	PhaseStore    LoadPhase = "opening the store"
 	PhaseSnapshot LoadPhase = "reading the snapshot" // counted in bytes
 	PhaseItems    LoadPhase = "rebuilding the graph" // where no snapshot verifies; counted in items, of unknown number
 	PhaseLog      LoadPhase = "replaying the log"    // counted in records
+	PhaseReady    LoadPhase = "ready"
 )
 
 // LoadProgress says how far Open has come.
@@ -37,6 +38,17 @@ func (p LoadProgress) String() string {
 		return fmt.Sprintf("%s, %d done", s, p.Done)
 	}
 	return s
+}
+
+// Share is how much of the phase is done: 0 to 1, and 1 when ready.
+func (p LoadProgress) Share() float64 {
+	switch {
+	case p.Phase == PhaseReady:
+		return 1
+	case p.Total <= 0:
+		return 0
+	}
+	return min(1, float64(p.Done)/float64(p.Total))
 }
 
 // Loading tells others how far Open has come, if Options have it. The zero value is ready. Safe for concurrent use.

@@ -19,6 +19,8 @@ type Statistics struct {
 	Revision         LSN
 	SnapshotRevision LSN
 	LogTail          int
+	// Backlog is how many changes of the log, since a restart, every search looks at because the graph lacks them.
+	Backlog int
 	// DiskBytes is the size of the whole store, all collections together.
 	DiskBytes int64
 }
@@ -37,7 +39,8 @@ func (c *Collection) Statistics(ctx context.Context) (Statistics, error) {
 	s := Statistics{
 		Items:            r.table.len(),
 		Slots:            x.Slots,
-		RetiredSlots:     x.Slots - x.Live,
+		RetiredSlots:     x.Slots - r.table.len(),
+		Backlog:          int(r.backlog.left.Load()),
 		MaxLevel:         x.MaxLevel,
 		MeanDegree:       x.MeanDegree0,
 		IndexBytes:       x.Bytes + r.table.bytes() + r.filters.Stats().Bytes,

@@ -24,6 +24,8 @@ type Metrics struct {
 	SlowDisk uint64
 	// LowSpaceRefusals counts writes refused with a LowSpaceError.
 	LowSpaceRefusals uint64
+	// Fsync is how long syncs of the write-ahead log took.
+	Fsync Latencies
 }
 
 // Metrics returns the current numbers; zeros after Close. Cost: some microseconds and a statfs.
@@ -46,6 +48,7 @@ func (s *Store) Metrics() Metrics {
 		BackgroundErrors: s.count.backgroundErrors.Load(),
 		SlowDisk:         s.count.slowDisk.Load(),
 		LowSpaceRefusals: s.count.lowSpace.Load(),
+		Fsync:            s.pebbleFS.fsync.read(),
 	}
 	if usage, err := s.fs.GetDiskUsage(s.dir); err == nil {
 		m.DiskAvailBytes = usage.AvailBytes

@@ -28,6 +28,7 @@ type pebbleFS struct {
 	dir    string // the store's, clean
 	sealer *sealer
 	fatal  *fatality
+	fsync  latencies // of write-ahead logs
 	// running is set when Open is done; before, errors are returned and Open fails.
 	running atomic.Bool
 }
@@ -46,7 +47,7 @@ func (f *pebbleFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	file, err := f.FS.Create(name, category)
 	switch {
 	case isLog(base):
-		return file, f.check(err, "create", name)
+		return f.log(file, f.check(err, "create", name))
 	case err == nil && strings.HasPrefix(base, "MANIFEST-"):
 		return &manifestFile{File: file, sealer: f.sealer, state: sealedFile{name: base}}, nil
 	}
@@ -57,9 +58,17 @@ func (f *pebbleFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 func (f *pebbleFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	file, err := f.FS.ReuseForWrite(oldname, newname, category)
 	if isLog(f.PathBase(newname)) {
-		err = f.check(err, "create", newname)
+		return f.log(file, f.check(err, "create", newname))
 	}
 	return file, err
+}
+
+// log times the syncs of a write-ahead log.
+func (f *pebbleFS) log(file vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &logFile{File: file, took: &f.fsync}, nil
 }
 
 // OpenDir implements vfs.FS.

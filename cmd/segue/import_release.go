@@ -104,21 +104,33 @@ func converted[T proto.Message](ctx context.Context, f rowFiles, convert func(da
 	}
 }
 
-// built waits until the release of a job is built.
+// built waits until the release of a job is built, and shows how far it is.
 func (j *importJob) built(ctx context.Context, f *importFlags) (*seguev1.Import, error) {
 	tick := time.NewTicker(buildPoll)
 	defer tick.Stop()
+	var shown progress
 	for {
 		got, err := j.client.Imports.GetImport(ctx, &seguev1.GetImportRequest{Collection: f.name, JobId: f.job})
-		if err != nil {
-			return nil, err
-		}
 		im := got.GetImport()
-		if im.GetError() != "" {
-			return nil, fmt.Errorf("import %q: %s", f.job, im.GetError())
+		if err == nil && im.GetError() != "" {
+			err = fmt.Errorf("import %q: %s", f.job, im.GetError())
 		}
-		if im.GetState() != seguev1.ReleaseState_RELEASE_STATE_BUILDING {
-			return im, nil
+		building := err == nil && im.GetState() == seguev1.ReleaseState_RELEASE_STATE_BUILDING
+		if building && shown == nil {
+			total := im.GetTotalCount()
+			if total == 0 {
+				total = -1
+			}
+			shown = newProgress(ctx, j.env, "built", total)
+		}
+		if shown != nil && err == nil {
+			shown.set(im.GetBuiltCount(), 0)
+		}
+		if !building {
+			if shown != nil {
+				shown.finish()
+			}
+			return im, err
 		}
 		select {
 		case <-tick.C:

@@ -3,10 +3,14 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/segue-ann/segue/engine"
 )
 
 // TestServeWithTokens walks the way of an operator: make a token, serve with it, be let in with it and not without.
@@ -87,9 +91,32 @@ func TestReadiness(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if s.readiness() == nil {
-		t.Error("ready after the end")
+	if err := s.readiness(); err == nil || err.Error() != "stopping" {
+		t.Errorf("after the end: %v", err)
 	}
+}
+
+// lineWriter gives away each line that is written.
+type lineWriter chan string
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
+}
+
+func TestLoadingIsLogged(t *testing.T) {
+	lines := make(lineWriter, 1)
+	log := slog.New(slog.NewTextHandler(lines, nil))
+	stop := reportLoading(log, new(engine.Loading), time.Microsecond)
+	if line := <-lines; !strings.Contains(line, `msg=loading progress="opening the store"`) {
+		t.Errorf("logged %q", line)
+	}
+	go func() {
+		for range lines { // it may log once more before it ends
+		}
+	}()
+	stop()
+	close(lines)
 }
 
 // TestServeRefusesOpenDoors: nothing that other machines reach is served in the clear, or to everybody, by accident.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -200,7 +201,8 @@ type localServer struct {
 	server   *server.Server
 	listener net.Listener
 	served   chan error // Serve's result, once
-	ready    atomic.Pointer[notReadyError]
+	loading  engine.Loading
+	notReady atomic.Pointer[func() string] // says why it does not answer; nil: it does
 
 	// What else runs, ended in reverse order.
 	ops     *ops.Server
@@ -208,16 +210,38 @@ type localServer struct {
 	release []func() error
 }
 
-// notReadyError says why the server does not answer; no pointer to one is that it does.
+// notReadyError says why the server does not answer.
 type notReadyError struct{ why string }
 
 func (n *notReadyError) Error() string { return n.why }
 
 func (s *localServer) readiness() error {
-	if n := s.ready.Load(); n != nil {
-		return n
+	if why := s.notReady.Load(); why != nil {
+		return &notReadyError{(*why)()}
 	}
 	return nil
+}
+
+// loadReportInterval is how often the log says how far the store is opened.
+const loadReportInterval = 2 * time.Second
+
+// reportLoading logs how far the store is opened, until stop is called.
+func reportLoading(log *slog.Logger, l *engine.Loading, every time.Duration) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				log.Info("loading", "progress", l.Progress().String())
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
 }
 
 // startServer listens, opens the store and serves it. The ports are taken before the store is opened, which
@@ -227,7 +251,8 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 		return nil, err
 	}
 	s := &localServer{served: make(chan error, 1)}
-	s.ready.Store(&notReadyError{"opening the store"})
+	opening := func() string { return s.loading.Progress().String() }
+	s.notReady.Store(&opening)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.releaseAll())
@@ -247,6 +272,7 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	}
 	s.release = append(s.release, s.closeListener)
 	o.server.Metrics = ops.NewMetrics()
+	o.server.Metrics.WatchLoading(&s.loading)
 	if o.queryLog.Dir != "" {
 		o.queryLog.Logger = o.log
 		o.queryLog.Count = func(outcome querylog.Outcome) { o.server.Metrics.QueryLogged(string(outcome), 1) }
@@ -275,7 +301,10 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	}
 	s.tracing = o.server.Tracing
 	began := time.Now()
-	if s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log}); err != nil {
+	report := reportLoading(o.log, &s.loading, loadReportInterval)
+	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading})
+	report()
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.data, err)
 	}
 	o.server.Logger = o.log
@@ -294,7 +323,7 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	}
 	o.log.Info("serving", attrs...)
 	go func() { s.served <- s.server.Serve(s.listener) }()
-	s.ready.Store(nil)
+	s.notReady.Store(nil)
 	return s, nil
 }
 
@@ -333,7 +362,8 @@ func (s *localServer) wait(ctx context.Context) error {
 // stop ends the server gracefully and closes the store. Calls cut off by the timeout are logged, not an
 // error: their callers know.
 func (s *localServer) stop() error {
-	s.ready.Store(&notReadyError{"stopping"})
+	stopping := func() string { return "stopping" }
+	s.notReady.Store(&stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.shutdownTimeout)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil {

@@ -60,8 +60,9 @@ type pool struct {
 	pressed     atomic.Int64 // calls shed, or admitted after a wait that is felt, since the last tick
 }
 
-func (p *pool) init(most int) {
-	p.least = min(runtime.GOMAXPROCS(0), most)
+// init makes a pool that lets between least and most calls run, depending on how long they take.
+func (p *pool) init(least, most int) {
+	p.least = min(least, most)
 	p.prioritizer = adaptivelimiter.NewPrioritizer()
 	p.limiter = adaptivelimiter.NewBuilder[any]().
 		WithLimits(uint(p.least), uint(most), uint(min(2*p.least, most))).
@@ -78,8 +79,11 @@ func New(o Options) (*Controller, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Controller{o: o, stop: stop, stopped: make(chan struct{})}
-	c.queries.init(o.concurrent(queriesPerProcessor))
-	c.writes.init(o.concurrent(writesPerProcessor))
+	c.queries.init(runtime.GOMAXPROCS(0), o.concurrent(queriesPerProcessor))
+	// Writes that wait together share an fsync: each takes longer the more there are, and all of them less. A limiter that takes
+	// that for overload would let in one at a time.
+	most := o.concurrent(writesPerProcessor)
+	c.writes.init((most+1)/2, most)
 	c.callers.init(&o)
 	c.effort.Store(math.Float64bits(1))
 	go c.run(ctx)

@@ -123,7 +123,15 @@ func TestState(t *testing.T) {
 	state := &engineState{engine: e, now: time.Now, known: map[string]remembered{}}
 	m.registry.MustRegister(state)
 	m.WatchAdmission(control, &admission.Connections{})
-	has(t, scrape(t, m), `segue_collection_item_count{collection="tracks"} 0`, `segue_admission_effort 1`, `segue_admission_running{class="write"} 0`,
+	loading := new(engine.Loading)
+	m.WatchLoading(loading)
+	has(t, scrape(t, m), "segue_load_ratio 0", `segue_collection_backlog_count{collection="tracks"} 0`)
+	again, err := engine.Open(t.Context(), t.TempDir(), engine.Options{Logger: slog.New(slog.DiscardHandler), Loading: loading})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	has(t, scrape(t, m), "segue_load_ratio 1", `segue_collection_item_count{collection="tracks"} 0`, `segue_admission_effort 1`, `segue_admission_running{class="write"} 0`,
 		`segue_admission_limit{class="query"} `, `segue_connections_open 0`)
 	if _, err := c.Upsert(t.Context(), []engine.Item{{ID: "a", Vector: []float32{1, 2}}, {ID: "b", Vector: []float32{3, 4}}}); err != nil {
 		t.Fatal(err)
@@ -132,7 +140,8 @@ func TestState(t *testing.T) {
 	has(t, scrape(t, m), `segue_collection_item_count{collection="tracks"} 2`, `segue_collection_slot_count{collection="tracks"} 0`)
 	state.now = func() time.Time { return time.Now().Add(statisticsAge) }
 	page := scrape(t, m)
-	has(t, page, `segue_collection_slot_count{collection="tracks"} 2`, `segue_store_disk_bytes `, `segue_store_corruptions_total 0`)
+	has(t, page, `segue_collection_slot_count{collection="tracks"} 2`, `segue_store_disk_bytes `, `segue_store_corruptions_total 0`,
+		`segue_store_fsync_duration_seconds_bucket{le="+Inf"} `, `segue_store_fsync_duration_seconds_count `)
 	if strings.Contains(page, "segue_store_disk_bytes 0\n") {
 		t.Error("a store of no bytes")
 	}

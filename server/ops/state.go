@@ -29,6 +29,13 @@ func (m *Metrics) WatchAdmission(c *admission.Controller, connections *admission
 	}
 }
 
+// WatchLoading adds how far the opening of an engine has come.
+func (m *Metrics) WatchLoading(l *engine.Loading) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "segue_load_ratio", Help: "Share of the present phase of opening the store that is done; 1 once calls are answered.",
+	}, func() float64 { return l.Progress().Share() }))
+}
+
 // WatchEngine adds the numbers of an engine's collections and of its store.
 func (m *Metrics) WatchEngine(e *engine.Engine) {
 	m.registry.MustRegister(&engineState{engine: e, now: time.Now, known: map[string]remembered{}})
@@ -76,6 +83,7 @@ var collectionStats = []stat[engine.Statistics]{
 	gaugeOf("segue_collection_revision", "The newest revision that reads see.", func(s engine.Statistics) float64 { return float64(s.Revision) }, "collection"),
 	gaugeOf("segue_collection_snapshot_revision", "Revision of the newest snapshot.", func(s engine.Statistics) float64 { return float64(s.SnapshotRevision) }, "collection"),
 	gaugeOf("segue_collection_log_tail_count", "Writes after the newest snapshot, which a restart replays.", func(s engine.Statistics) float64 { return float64(s.LogTail) }, "collection"),
+	gaugeOf("segue_collection_backlog_count", "Changes since a restart that searches scan and the graph lacks.", func(s engine.Statistics) float64 { return float64(s.Backlog) }, "collection"),
 }
 
 var storeStats = []stat[engine.StoreMetrics]{
@@ -94,6 +102,8 @@ var storeStats = []stat[engine.StoreMetrics]{
 	counterOf("segue_store_low_space_refusals_total", "Writes refused because the volume is nearly full.", func(m engine.StoreMetrics) float64 { return float64(m.LowSpaceRefusals) }),
 }
 
+var fsyncDesc = prometheus.NewDesc("segue_store_fsync_duration_seconds", "Syncs of the write-ahead log: what every durable write waits for.", nil, nil)
+
 // Describe implements prometheus.Collector.
 func (s *engineState) Describe(out chan<- *prometheus.Desc) {
 	for _, stat := range collectionStats {
@@ -102,6 +112,7 @@ func (s *engineState) Describe(out chan<- *prometheus.Desc) {
 	for _, stat := range storeStats {
 		out <- stat.desc
 	}
+	out <- fsyncDesc
 }
 
 // Collect implements prometheus.Collector. A collection that is deleted meanwhile is left out.
@@ -121,7 +132,7 @@ func (s *engineState) Collect(out chan<- prometheus.Metric) {
 		}
 		known[name] = r
 		// These are loads, and always fresh.
-		r.statistics.Items, r.statistics.Revision = c.Len(), c.Revision()
+		r.statistics.Items, r.statistics.Revision, r.statistics.Backlog = c.Len(), c.Revision(), c.Backlog()
 		for _, stat := range collectionStats {
 			out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(r.statistics), name)
 		}
@@ -131,4 +142,6 @@ func (s *engineState) Collect(out chan<- prometheus.Metric) {
 	for _, stat := range storeStats {
 		out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(store))
 	}
+	count, buckets := store.Fsync.Cumulative()
+	out <- prometheus.MustNewConstHistogram(fsyncDesc, count, store.Fsync.Sum.Seconds(), buckets)
 }
