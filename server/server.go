@@ -65,6 +65,8 @@ type Options struct {
 	QueryLog *querylog.Log
 	// BackupTo is the directory or URL where CreateBackup keeps backups. Empty: it is refused.
 	BackupTo string
+	// HTTPOrigins are the origins of web pages that may call ServeHTTP's API; see package gateway. Default none.
+	HTTPOrigins []string
 }
 
 const (
@@ -137,6 +139,7 @@ type Server struct {
 	health         *health.Server
 	admission      *admission.Controller
 	recall         *liverecall.Sampler // nil is off
+	json           *jsonSide
 	metrics        *ops.Metrics
 	maxConnections int
 	connections    admission.Connections
@@ -175,6 +178,12 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	in := newInterceptors(e, &o, table, control)
 	in.draining, in.streams = s.draining, &s.streams
 	s.grpc = grpc.NewServer(append(grpcOptions(&o), in.options()...)...)
+	if s.json, err = newJSONSide(&o, s.grpc); err != nil {
+		s.grpc.Stop()
+		s.recall.Close()
+		control.Close()
+		return nil, err
+	}
 	b := &backend{
 		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
 		turn: in.turn, backupTo: o.BackupTo,
@@ -235,7 +244,7 @@ func grpcOptions(o *Options) []grpc.ServerOption {
 		}),
 	)
 	if o.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
+		options = append(options, grpc.Creds(outsideTLS{credentials.NewTLS(o.TLS)}))
 	}
 	if h := o.Tracing.Handler(); h != nil {
 		options = append(options, grpc.StatsHandler(h))
@@ -262,7 +271,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.drainOnce.Do(func() { close(s.draining) })
 	drained := make(chan struct{})
 	go func() {
+		var group sync.WaitGroup
+		group.Go(func() { s.json.stop(ctx) })
 		s.grpc.GracefulStop()
+		group.Wait()
 		close(drained)
 	}()
 	var err error
@@ -274,6 +286,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		<-drained
 	}
 	s.streams.Wait()
+	s.json.close()
 	s.recall.Close()
 	s.admission.Close()
 	return err

@@ -32,7 +32,8 @@ func newServeCommand(env *environment) *cobra.Command {
 			"until SIGINT or SIGTERM: then health checks answer NOT_SERVING, no call is accepted any more, and calls under\n" +
 			"way have --shutdown-timeout to end. A second signal ends the process at once, which loses nothing that was\n" +
 			"acknowledged.\n\n" +
-			"When the server answers, one line \"listening on HOST:PORT\" goes to stdout; with port 0 it says the real one.\n" +
+			"When the server answers, one line \"listening on HOST:PORT\" goes to stdout; with port 0 it says the real one. With\n" +
+			"--http-listen a line \"http on HOST:PORT\" comes before it.\n" +
 			"Logs go to stderr: text on a terminal, else JSON. /metrics, /healthz, /readyz and, for this machine only, profiles are\n" +
 			"served on --ops-listen.\n\n" +
 			"An address that is not loopback needs TLS (--tls-cert, --tls-key) and a way to tell callers apart: --access-file\n" +
@@ -50,7 +51,11 @@ func newServeCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(env.stdout, "listening on %s\n", s.addr()); err != nil {
+			text := fmt.Sprintf("listening on %s\n", s.addr())
+			if s.httpListener != nil {
+				text = fmt.Sprintf("http on %s\n", s.httpListener.Addr()) + text
+			}
+			if _, err := fmt.Fprint(env.stdout, text); err != nil {
 				return errors.Join(err, s.stop())
 			}
 			return s.wait(cmd.Context())
@@ -82,7 +87,10 @@ type serveOptions struct {
 	level           slog.Level
 	log             *slog.Logger
 
-	opsListen string
+	httpListen string
+	// httpOrigins are joined by commas.
+	httpOrigins string
+	opsListen   string
 	// opsOptional: nobody asked for opsListen, so that a second server on a machine does without where it is taken.
 	opsOptional bool
 	tls         auth.TLSFiles
@@ -103,6 +111,8 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	f.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:7071", "`HOST:PORT` of metrics, health and profiles; empty for none")
+	f.StringVar(&o.httpListen, "http-listen", "", "`HOST:PORT` of the same API as HTTP with JSON; empty for none")
+	f.StringVar(&o.httpOrigins, "http-origins", "", "origins of web pages that may call it, such as https://tools.example; with commas between")
 	f.DurationVar(&o.server.SlowCall, "slow-call", 250*time.Millisecond, "log queries that take this long, with what they did; negative for none")
 	f.Float64Var(&o.server.LiveRecall, "live-recall", 0.01, "share of one core for running served searches again exactly, which measures their recall; 0 for none")
 	f.StringVar(&o.queryLog.Dir, "query-log", "", "`DIR` of its own for a sample of the queries, for segue replay; empty for none")
@@ -147,7 +157,14 @@ func (o *serveOptions) check() error {
 	if o.jwt.Issuer == "" && (o.jwt.Audience != "" || o.jwt.JWKSFile != "" || o.jwt.JWKSURL != "") {
 		return usagef("--jwt-audience and the keys of tokens need --jwt-issuer")
 	}
-	if o.insecure || isLoopback(o.listen) {
+	if o.httpListen == "" && o.httpOrigins != "" {
+		return usagef("--http-origins needs --http-listen")
+	}
+	flag, reached := "--listen", o.listen
+	if o.httpListen != "" && isLoopback(o.listen) {
+		flag, reached = "--http-listen", o.httpListen
+	}
+	if o.insecure || isLoopback(reached) {
 		return nil
 	}
 	var missing []string
@@ -158,7 +175,7 @@ func (o *serveOptions) check() error {
 		missing = append(missing, "everybody may do everything (--access-file or --jwt-issuer)")
 	}
 	if len(missing) > 0 {
-		return usagef("--listen %s can be reached by other machines, and %s: add --insecure to accept that", o.listen, strings.Join(missing, ", and "))
+		return usagef("%s %s can be reached by other machines, and %s: add --insecure to accept that", flag, reached, strings.Join(missing, ", and "))
 	}
 	return nil
 }
@@ -196,13 +213,14 @@ func (o *serveOptions) identity(ctx context.Context) (stop func(), err error) {
 
 // localServer is an open store and a server of it, in this process.
 type localServer struct {
-	options  serveOptions
-	engine   *engine.Engine
-	server   *server.Server
-	listener net.Listener
-	served   chan error // Serve's result, once
-	loading  engine.Loading
-	notReady atomic.Pointer[func() string] // says why it does not answer; nil: it does
+	options      serveOptions
+	engine       *engine.Engine
+	server       *server.Server
+	listener     net.Listener
+	httpListener net.Listener // nil for none
+	served       chan error   // Serve's result, once
+	loading      engine.Loading
+	notReady     atomic.Pointer[func() string] // says why it does not answer; nil: it does
 
 	// What else runs, ended in reverse order.
 	ops     *ops.Server
@@ -270,9 +288,18 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	if s.listener, err = config.Listen(ctx, "tcp", o.listen); err != nil {
 		return nil, err
 	}
-	s.release = append(s.release, s.closeListener)
+	s.release = append(s.release, func() error { return closeListener(s.listener) })
+	if o.httpListen != "" {
+		if s.httpListener, err = config.Listen(ctx, "tcp", o.httpListen); err != nil {
+			return nil, fmt.Errorf("--http-listen: %w", err)
+		}
+		s.release = append(s.release, func() error { return closeListener(s.httpListener) })
+	}
 	o.server.Metrics = ops.NewMetrics()
 	o.server.Metrics.WatchLoading(&s.loading)
+	if o.httpOrigins != "" {
+		o.server.HTTPOrigins = strings.Split(o.httpOrigins, ",")
+	}
 	if o.queryLog.Dir != "" {
 		o.queryLog.Logger = o.log
 		o.queryLog.Count = func(outcome querylog.Outcome) { o.server.Metrics.QueryLogged(string(outcome), 1) }
@@ -321,15 +348,34 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	if s.ops != nil {
 		attrs = append(attrs, "ops_listen", s.ops.Addr())
 	}
+	if s.httpListener != nil {
+		attrs = append(attrs, "http_listen", s.httpListener.Addr().String())
+	}
 	o.log.Info("serving", attrs...)
-	go func() { s.served <- s.server.Serve(s.listener) }()
+	go s.serve()
 	s.notReady.Store(nil)
 	return s, nil
 }
 
-// closeListener closes the listener where Serve has not done so.
-func (s *localServer) closeListener() error {
-	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+// serve serves every listener until the server is stopped, or one of them fails.
+func (s *localServer) serve() {
+	ends := make(chan error, 2)
+	go func() { ends <- s.server.Serve(s.listener) }()
+	if s.httpListener != nil {
+		go func() { ends <- s.server.ServeHTTP(s.httpListener) }()
+	} else {
+		ends <- nil
+	}
+	if err := <-ends; err != nil {
+		s.served <- err
+		return
+	}
+	s.served <- <-ends
+}
+
+// closeListener closes a listener where Serve has not done so.
+func closeListener(lis net.Listener) error {
+	if err := lis.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -165,5 +167,44 @@ func TestServeSaysWhatIsInItsWay(t *testing.T) {
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServeHTTP: --http-listen serves the API as JSON, and an address that others reach needs what --listen needs.
+func TestServeHTTP(t *testing.T) {
+	s, err := startProcess("serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--ops-listen", "", "--http-listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	line, err := s.stdout.ReadString('\n')
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "http on ")
+	if err != nil || !ok {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := s.stdout.ReadString('\n'); err != nil { // it answers
+		t.Fatal(err)
+	}
+	resp, err := http.Get("http://" + addr + "/v1/collections")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || string(b) != "{}" {
+		t.Errorf("status %d, %q, %v", resp.StatusCode, b, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if code, err := s.stop(); code != exitOK || err != nil {
+		t.Errorf("code %d, %v", code, err)
+	}
+	for want, args := range map[string][]string{
+		"--http-listen 0.0.0.0:0 can be reached": {"--http-listen", "0.0.0.0:0"},
+		"--http-origins needs --http-listen":     {"--http-origins", "https://tools.example"},
+		"is not SCHEME://HOST":                   {"--http-listen", "127.0.0.1:0", "--http-origins", "tools"},
+	} {
+		r := runSegue(t.Context(), append([]string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--ops-listen", ""}, args...)...)
+		if r.code == exitOK || !strings.Contains(r.stderr, want) {
+			t.Errorf("%v: code %d: %s", args, r.code, r.stderr)
+		}
 	}
 }

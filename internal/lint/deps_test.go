@@ -37,6 +37,7 @@ const importLaw = `
 	engine, server/admission < server/ops < server;
 	NONE < server/liverecall < server;
 	proto/segue/v1 < server/querylog < server;
+	proto/segue/v1 < server/gateway < server;
 	proto/segue/v1 < client;
 	engine < server;
 	hnsw, storage, internal/quantize, internal/distance !< server;
@@ -60,11 +61,12 @@ const importLaw = `
 
 	# Dependencies, each confined to where its vocabulary belongs.
 	google.golang.org/grpc/..., google.golang.org/genproto/...
-		only server, server/auth, server/ops, client, loadtest, loadtest/replay, proto/..., cmd/segue,
+		only server, server/auth, server/gateway, server/ops, client, loadtest, loadtest/replay, proto/..., cmd/segue,
 		examples/discovery;
-	google.golang.org/protobuf/...    only server, server/auth, server/querylog, client, loadtest, proto/..., cmd/segue, examples/discovery;
+	google.golang.org/protobuf/...    only server, server/auth, server/gateway, server/querylog, client, loadtest, proto/..., cmd/segue, examples/discovery;
 	github.com/golang-jwt/jwt/..., github.com/MicahParks/... only server/auth;
 	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
+	github.com/grpc-ecosystem/grpc-gateway/... only server/gateway;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
 	github.com/cockroachdb/pebble/... only storage, storage/backup;
 	gocloud.dev/gcerrors              only storage/backup;
