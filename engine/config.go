@@ -106,14 +106,7 @@ func (c *CollectionConfig) ensureDefaults() {
 // validate returns every broken rule.
 func (c CollectionConfig) validate(l Limits) error {
 	var p problems
-	switch {
-	case c.Name == "":
-		p.add(ReasonRequired, "name", "must not be empty")
-	case len(c.Name) > l.MaxNameBytes:
-		p.add(ReasonTooLong, "name", "must be at most %d bytes, has %d", l.MaxNameBytes, len(c.Name))
-	case !nameForm.MatchString(c.Name):
-		p.add(ReasonInvalidFormat, "name", "must match %s", nameForm)
-	}
+	p.name("name", c.Name, l)
 	p.inRange("dim", c.Dim, 1, l.MaxDim)
 	if c.Metric != Cosine && c.Metric != InnerProduct && c.Metric != L2 {
 		p.add(ReasonRequired, "metric", "must be COSINE, INNER_PRODUCT or L2")
@@ -128,7 +121,7 @@ func (c CollectionConfig) validate(l Limits) error {
 	seen := make(map[string]bool, len(c.Attributes))
 	for i, a := range c.Attributes {
 		field := fmt.Sprintf("attributes[%d]", i)
-		p.attributeName(field+".name", a.Name, l)
+		p.name(field+".name", a.Name, l)
 		if seen[a.Name] {
 			p.add(ReasonDuplicateAttribute, field+".name", "%q is declared twice", a.Name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -87,8 +88,10 @@ type Engine struct {
 
 	catalog sync.Mutex // serialises creating, deleting and closing; held over disk writes
 
-	mu     sync.RWMutex // guards byName; held only for a look
+	mu     sync.RWMutex // guards byName and aliases; held only for a look
 	byName map[string]*Collection
+	// aliases are other names. Invariant: none of them is in byName.
+	aliases map[string]*Collection
 
 	// lastRead is when a read last began, in nanoseconds since 1970: what builds yield to.
 	lastRead atomic.Int64
@@ -113,7 +116,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
+	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection), aliases: make(map[string]*Collection)}
 	e.exclusions.init()
 	rows, err := store.Collections()
 	if err != nil {
@@ -126,6 +129,9 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 		}
 		c.start()
 		e.byName[row.Name] = c
+	}
+	if err := e.loadAliases(); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	o.Loading.begin("", PhaseReady, 0)
 	return e, nil
@@ -194,7 +200,7 @@ func (e *Engine) CreateCollection(ctx context.Context, cfg CollectionConfig) (*C
 	return c, nil
 }
 
-// Collection returns the collection of that name, or *NotFoundError.
+// Collection returns the collection of that name or alias, or *NotFoundError.
 func (e *Engine) Collection(name string) (*Collection, error) {
 	if e.closed.Load() {
 		return nil, ErrClosed
@@ -202,6 +208,9 @@ func (e *Engine) Collection(name string) (*Collection, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if c := e.byName[name]; c != nil {
+		return c, nil
+	}
+	if c := e.aliases[name]; c != nil {
 		return c, nil
 	}
 	return nil, &NotFoundError{Kind: "collection", Name: clip(name)}
@@ -219,8 +228,8 @@ func (e *Engine) Collections() []*Collection {
 	return all
 }
 
-// DeleteCollection removes a collection with all its items, profiles and snapshots. Calls in flight finish
-// first; later ones fail with *NotFoundError.
+// DeleteCollection removes a collection with all its items, profiles, snapshots and aliases. Calls in flight finish
+// first; later ones fail with *NotFoundError. An alias is no name to delete by: *InvalidError.
 func (e *Engine) DeleteCollection(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -231,8 +240,14 @@ func (e *Engine) DeleteCollection(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if c.cfg.Name != name {
+		var p problems
+		p.add(ReasonInvalidFormat, "name", "must be the collection's own name, %q, not an alias", c.cfg.Name)
+		return p.err()
+	}
 	e.mu.Lock()
 	delete(e.byName, name)
+	maps.DeleteFunc(e.aliases, func(_ string, of *Collection) bool { return of == c })
 	e.mu.Unlock()
 	if err := c.close(); err != nil {
 		return fmt.Errorf("close collection %q: %w", name, err)

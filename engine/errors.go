@@ -23,7 +23,7 @@ func IsCorruption(err error) bool { return storage.IsCorruption(err) }
 
 // NotFoundError says that something named does not exist.
 type NotFoundError struct {
-	// Kind is "collection", "item" or "user".
+	// Kind is "collection", "alias", "item", "user", "import" or "release".
 	Kind string
 	Name string
 }
@@ -104,7 +104,7 @@ func (e *RevisionMismatchError) Error() string {
 
 // LimitError says that a resource limit was reached: the collection is full, or there are too many of them.
 type LimitError struct {
-	// Resource is "slots" or "collections".
+	// Resource is "slots", "collections" or "aliases".
 	Resource string
 	Limit    int
 }

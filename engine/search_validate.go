@@ -185,7 +185,7 @@ func (c *Collection) validateBoost(p *problems, at string, b *Boost) {
 // validateAttribute checks the name of an attribute that a query uses.
 func (c *Collection) validateAttribute(p *problems, field, name string) {
 	before := len(p.list)
-	p.attributeName(field, name, c.engine.opts.Limits)
+	p.name(field, name, c.engine.opts.Limits)
 	if _, ok := c.schema[name]; c.schema != nil && !ok && len(p.list) == before {
 		p.add(ReasonUnknownAttribute, field, "%q is not declared in the collection's schema", clip(name))
 	}

@@ -57,7 +57,8 @@ func (p *problems) model(field string, m EmbeddingModel, l Limits) {
 	}
 }
 
-func (p *problems) attributeName(field, name string, l Limits) {
+// name checks the name of a collection, an alias or an attribute.
+func (p *problems) name(field, name string, l Limits) {
 	switch {
 	case name == "":
 		p.add(ReasonRequired, field, "must not be empty")
@@ -108,7 +109,7 @@ func (p *problems) attributes(field string, as Attributes, schema map[string]Att
 		if len(a.Name) > l.MaxNameBytes {
 			at = fmt.Sprintf("%s[%d]", field, i) // an error does not repeat what is too long
 		}
-		p.attributeName(at, a.Name, l)
+		p.name(at, a.Name, l)
 		if i > 0 && as[i-1].Name == a.Name {
 			p.add(ReasonDuplicateAttribute, at, "is given twice")
 		}

@@ -67,3 +67,49 @@ func (s *collectionService) DeleteCollection(ctx context.Context, req *seguev1.D
 	}
 	return &seguev1.DeleteCollectionResponse{}, nil
 }
+
+func (s *collectionService) SetCollectionAlias(ctx context.Context, req *seguev1.SetCollectionAliasRequest) (*seguev1.SetCollectionAliasResponse, error) {
+	if _, err := s.collection("collection", req.GetCollection()); err != nil {
+		return nil, err
+	}
+	a, err := s.engine.SetAlias(ctx, req.GetAlias(), req.GetCollection())
+	if err != nil {
+		return nil, err
+	}
+	return &seguev1.SetCollectionAliasResponse{Alias: encodeAlias(a)}, nil
+}
+
+func (s *collectionService) DeleteCollectionAlias(ctx context.Context, req *seguev1.DeleteCollectionAliasRequest) (*seguev1.DeleteCollectionAliasResponse, error) {
+	if req.GetAlias() == "" {
+		return nil, invalid(engine.ReasonRequired, "alias", "must not be empty")
+	}
+	if err := s.engine.DeleteAlias(ctx, req.GetAlias()); err != nil {
+		return nil, err
+	}
+	return &seguev1.DeleteCollectionAliasResponse{}, nil
+}
+
+func (s *collectionService) ListCollectionAliases(_ context.Context, req *seguev1.ListCollectionAliasesRequest) (*seguev1.ListCollectionAliasesResponse, error) {
+	const scope = "aliases"
+	d := &decoder{limits: s.limits}
+	after := d.pageToken(scope, req.GetPageToken(), s.limits.MaxNameBytes)
+	limit := d.pageSize(req.GetPageSize())
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	all := s.engine.Aliases() // by ascending name
+	rest := all[sort.Search(len(all), func(i int) bool { return all[i].Name > after }):]
+	m := &seguev1.ListCollectionAliasesResponse{}
+	for i, a := range rest {
+		if i == limit {
+			m.NextPageToken = encodePageToken(scope, rest[i-1].Name)
+			break
+		}
+		m.Aliases = append(m.Aliases, encodeAlias(a))
+	}
+	return m, nil
+}
+
+func encodeAlias(a engine.Alias) *seguev1.CollectionAlias {
+	return &seguev1.CollectionAlias{Alias: a.Name, Collection: a.Collection}
+}

@@ -33,6 +33,7 @@ const (
 	reasonUserNotFound       = "USER_NOT_FOUND"
 	reasonImportNotFound     = "IMPORT_NOT_FOUND"
 	reasonReleaseNotFound    = "RELEASE_NOT_FOUND"
+	reasonAliasNotFound      = "ALIAS_NOT_FOUND"
 	reasonModelMismatch      = "EMBEDDING_MODEL_MISMATCH"
 	reasonWrongState         = "WRONG_STATE"
 	reasonOutOfSequence      = "OUT_OF_SEQUENCE"
@@ -42,6 +43,7 @@ const (
 	reasonCollectionExists   = "COLLECTION_ALREADY_EXISTS"
 	reasonCollectionFull     = "COLLECTION_FULL"
 	reasonTooManyCollections = "TOO_MANY_COLLECTIONS"
+	reasonTooManyAliases     = "TOO_MANY_ALIASES"
 	reasonResponseTooLarge   = "RESPONSE_TOO_LARGE"
 	reasonDiskFull           = "DISK_FULL"
 	reasonAlreadyRunning     = "ALREADY_RUNNING"
@@ -63,6 +65,7 @@ const (
 	typeProfile    = "segue.v1.Profile"
 	typeImport     = "segue.v1.Import"
 	typeRelease    = "segue.v1.Release"
+	typeAlias      = "segue.v1.CollectionAlias"
 )
 
 // Bounds of one status, in bytes. A status travels twice, as its message and in base64 as a whole, and clients refuse
@@ -160,8 +163,11 @@ func toStatus(err error) *status.Status {
 			&errdetails.ResourceInfo{ResourceType: typeCollection, ResourceName: clip(exists.Name)})
 	case errors.As(err, &limit):
 		reason := reasonCollectionFull
-		if limit.Resource == "collections" {
+		switch limit.Resource {
+		case "collections":
 			reason = reasonTooManyCollections
+		case "aliases":
+			reason = reasonTooManyAliases
 		}
 		return build(codes.ResourceExhausted, limit.Error(), reason, map[string]string{"limit": strconv.Itoa(limit.Limit)})
 	case errors.As(err, &tooLarge):
@@ -248,6 +254,8 @@ func notFoundStatus(e *engine.NotFoundError) *status.Status {
 		reason, kind, key = reasonImportNotFound, typeImport, "job_id"
 	case "release":
 		reason, kind, key = reasonReleaseNotFound, typeRelease, "release"
+	case "alias":
+		reason, kind, key = reasonAliasNotFound, typeAlias, "alias"
 	}
 	name := clip(e.Name)
 	return build(codes.NotFound, fmt.Sprintf("%s %q not found", e.Kind, name), reason, map[string]string{key: name},

@@ -140,7 +140,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		reasonCancelled, reasonInternal, reasonDiskFull, reasonDataCorrupted, reasonUnauthenticated, reasonPermissionDenied,
 		reasonRateLimited, reasonOverloaded,
 		reasonImportNotFound, reasonReleaseNotFound, reasonModelMismatch, reasonWrongState, reasonOutOfSequence, reasonConditionNotMet,
-		reasonRevisionMismatch, engine.ReasonRequestIDReused,
+		reasonNoBackupTarget, reasonAliasNotFound, reasonTooManyAliases, reasonRevisionMismatch, engine.ReasonRequestIDReused,
 	} {
 		sent[string(r)] = true
 	}

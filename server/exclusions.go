@@ -68,7 +68,7 @@ func (s *exclusionService) GetExclusionSet(ctx context.Context, req *seguev1.Get
 		return nil, err
 	}
 	d := s.decoder(c)
-	scope := "exclusions/" + req.GetCollection() + "/" + cut(req.GetExclusionSet(), s.limits.MaxIDBytes)
+	scope := "exclusions/" + c.Config().Name + "/" + cut(req.GetExclusionSet(), s.limits.MaxIDBytes)
 	after := d.pageToken(scope, req.GetPageToken(), s.limits.MaxIDBytes)
 	limit := d.pageSize(req.GetPageSize())
 	if err := d.err(); err != nil {

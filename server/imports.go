@@ -182,7 +182,7 @@ func (s *importService) ListImportRejects(ctx context.Context, req *seguev1.List
 		return nil, err
 	}
 	d := s.decoder(c)
-	scope := "rejects/" + req.GetCollection() + "/" + req.GetJobId()
+	scope := "rejects/" + c.Config().Name + "/" + req.GetJobId()
 	cursor := d.pageToken(scope, req.GetPageToken(), 8)
 	limit := d.pageSize(req.GetPageSize())
 	if err := d.err(); err != nil {

@@ -137,7 +137,7 @@ func (s *itemService) ListItems(ctx context.Context, req *seguev1.ListItemsReque
 		return nil, err
 	}
 	d := s.decoder(c)
-	scope := "items/" + req.GetCollection()
+	scope := "items/" + c.Config().Name // an alias may mean another one by the next page
 	after := d.pageToken(scope, req.GetPageToken(), s.limits.MaxIDBytes)
 	limit := d.pageSize(req.GetPageSize())
 	if err := d.err(); err != nil {

@@ -14,11 +14,12 @@ import (
 )
 
 func newCollectionCommand(env *environment) *cobra.Command {
-	return groupCommand("collection", "Create, list, describe and delete collections",
+	return groupCommand("collection", "Create, list, describe, alias and delete collections",
 		newCollectionCreateCommand(env),
 		newCollectionListCommand(env),
 		newCollectionDescribeCommand(env),
 		newCollectionDeleteCommand(env),
+		newCollectionAliasCommand(env),
 	)
 }
 

@@ -96,7 +96,7 @@ type Collection struct {
 	// How the index is built. Optional: absent or zero fields get defaults, and the answer shows them.
 	IndexConfig *IndexConfig `protobuf:"bytes,5,opt,name=index_config,json=indexConfig,proto3" json:"index_config,omitempty"`
 	// What makes the vectors: on creation that of the first release, on read that of the published one. Optional.
-	EmbeddingModel *EmbeddingModel `protobuf:"bytes,6,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"` // Numbers 7 to 9 are kept for further configuration (quantization, aliases).
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,6,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"` // Numbers 7 to 9 are kept for further configuration (quantization).
 	// When the collection was created. Output only: ignored on write.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// How many items it holds. Output only: ignored on write.
@@ -200,6 +200,62 @@ func (x *Collection) GetRevision() int64 {
 	return 0
 }
 
+// CollectionAlias is another name of a collection, which every call takes in the collection's place but for DeleteCollection. A caller
+// needs a grant for the name that the call uses.
+type CollectionAlias struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias: as a collection's name, and not the name of a collection.
+	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
+	// The name of the collection it means.
+	Collection    string `protobuf:"bytes,2,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectionAlias) Reset() {
+	*x = CollectionAlias{}
+	mi := &file_segue_v1_collection_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectionAlias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectionAlias) ProtoMessage() {}
+
+func (x *CollectionAlias) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectionAlias.ProtoReflect.Descriptor instead.
+func (*CollectionAlias) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CollectionAlias) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
+func (x *CollectionAlias) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 // IndexConfig holds the parameters of the HNSW graph (Malkov and Yashunin, 2018).
 type IndexConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,7 +270,7 @@ type IndexConfig struct {
 
 func (x *IndexConfig) Reset() {
 	*x = IndexConfig{}
-	mi := &file_segue_v1_collection_proto_msgTypes[1]
+	mi := &file_segue_v1_collection_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +282,7 @@ func (x *IndexConfig) String() string {
 func (*IndexConfig) ProtoMessage() {}
 
 func (x *IndexConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_collection_proto_msgTypes[1]
+	mi := &file_segue_v1_collection_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +295,7 @@ func (x *IndexConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexConfig.ProtoReflect.Descriptor instead.
 func (*IndexConfig) Descriptor() ([]byte, []int) {
-	return file_segue_v1_collection_proto_rawDescGZIP(), []int{1}
+	return file_segue_v1_collection_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *IndexConfig) GetM() int32 {
@@ -276,7 +332,12 @@ const file_segue_v1_collection_proto_rawDesc = "" +
 	"createTime\x12\x1d\n" +
 	"\n" +
 	"item_count\x18\v \x01(\x03R\titemCount\x12\x1a\n" +
-	"\brevision\x18\f \x01(\x03R\brevision\"D\n" +
+	"\brevision\x18\f \x01(\x03R\brevision\"G\n" +
+	"\x0fCollectionAlias\x12\x14\n" +
+	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x02 \x01(\tR\n" +
+	"collection\"D\n" +
 	"\vIndexConfig\x12\f\n" +
 	"\x01m\x18\x01 \x01(\x05R\x01m\x12'\n" +
 	"\x0fef_construction\x18\x02 \x01(\x05R\x0eefConstruction*\\\n" +
@@ -299,21 +360,22 @@ func file_segue_v1_collection_proto_rawDescGZIP() []byte {
 }
 
 var file_segue_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_segue_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_segue_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_segue_v1_collection_proto_goTypes = []any{
 	(Metric)(0),                   // 0: segue.v1.Metric
 	(*Collection)(nil),            // 1: segue.v1.Collection
-	(*IndexConfig)(nil),           // 2: segue.v1.IndexConfig
-	(*AttributeSpec)(nil),         // 3: segue.v1.AttributeSpec
-	(*EmbeddingModel)(nil),        // 4: segue.v1.EmbeddingModel
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*CollectionAlias)(nil),       // 2: segue.v1.CollectionAlias
+	(*IndexConfig)(nil),           // 3: segue.v1.IndexConfig
+	(*AttributeSpec)(nil),         // 4: segue.v1.AttributeSpec
+	(*EmbeddingModel)(nil),        // 5: segue.v1.EmbeddingModel
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_segue_v1_collection_proto_depIdxs = []int32{
 	0, // 0: segue.v1.Collection.metric:type_name -> segue.v1.Metric
-	3, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
-	2, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
-	4, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
-	5, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
+	4, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
+	3, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
+	5, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
+	6, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
 	5, // [5:5] is the sub-list for method output_type
 	5, // [5:5] is the sub-list for method input_type
 	5, // [5:5] is the sub-list for extension type_name
@@ -334,7 +396,7 @@ func file_segue_v1_collection_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_collection_proto_rawDesc), len(file_segue_v1_collection_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -400,6 +400,300 @@ func (*DeleteCollectionResponse) Descriptor() ([]byte, []int) {
 	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{7}
 }
 
+// SetCollectionAliasRequest names an alias and what it is to mean.
+type SetCollectionAliasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias. Required.
+	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
+	// The collection, by its name or by an alias. Required.
+	Collection    string `protobuf:"bytes,2,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCollectionAliasRequest) Reset() {
+	*x = SetCollectionAliasRequest{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCollectionAliasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCollectionAliasRequest) ProtoMessage() {}
+
+func (x *SetCollectionAliasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCollectionAliasRequest.ProtoReflect.Descriptor instead.
+func (*SetCollectionAliasRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetCollectionAliasRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
+func (x *SetCollectionAliasRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+// SetCollectionAliasResponse holds the alias.
+type SetCollectionAliasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias, with the collection's own name.
+	Alias         *CollectionAlias `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCollectionAliasResponse) Reset() {
+	*x = SetCollectionAliasResponse{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCollectionAliasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCollectionAliasResponse) ProtoMessage() {}
+
+func (x *SetCollectionAliasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCollectionAliasResponse.ProtoReflect.Descriptor instead.
+func (*SetCollectionAliasResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetCollectionAliasResponse) GetAlias() *CollectionAlias {
+	if x != nil {
+		return x.Alias
+	}
+	return nil
+}
+
+// DeleteCollectionAliasRequest names an alias.
+type DeleteCollectionAliasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias. Required.
+	Alias         string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCollectionAliasRequest) Reset() {
+	*x = DeleteCollectionAliasRequest{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCollectionAliasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCollectionAliasRequest) ProtoMessage() {}
+
+func (x *DeleteCollectionAliasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCollectionAliasRequest.ProtoReflect.Descriptor instead.
+func (*DeleteCollectionAliasRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteCollectionAliasRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
+// DeleteCollectionAliasResponse acknowledges that the alias is gone.
+type DeleteCollectionAliasResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCollectionAliasResponse) Reset() {
+	*x = DeleteCollectionAliasResponse{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCollectionAliasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCollectionAliasResponse) ProtoMessage() {}
+
+func (x *DeleteCollectionAliasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCollectionAliasResponse.ProtoReflect.Descriptor instead.
+func (*DeleteCollectionAliasResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{11}
+}
+
+// ListCollectionAliasesRequest asks for one page of aliases.
+type ListCollectionAliasesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many aliases to return at most; 0 means 100, and more than 1,000 means 1,000.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page. Opaque.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCollectionAliasesRequest) Reset() {
+	*x = ListCollectionAliasesRequest{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCollectionAliasesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCollectionAliasesRequest) ProtoMessage() {}
+
+func (x *ListCollectionAliasesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCollectionAliasesRequest.ProtoReflect.Descriptor instead.
+func (*ListCollectionAliasesRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListCollectionAliasesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListCollectionAliasesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListCollectionAliasesResponse holds one page of aliases.
+type ListCollectionAliasesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Aliases in ascending order.
+	Aliases []*CollectionAlias `protobuf:"bytes,1,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Token of the next page; empty after the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCollectionAliasesResponse) Reset() {
+	*x = ListCollectionAliasesResponse{}
+	mi := &file_segue_v1_collection_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCollectionAliasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCollectionAliasesResponse) ProtoMessage() {}
+
+func (x *ListCollectionAliasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_collection_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCollectionAliasesResponse.ProtoReflect.Descriptor instead.
+func (*ListCollectionAliasesResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_collection_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListCollectionAliasesResponse) GetAliases() []*CollectionAlias {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *ListCollectionAliasesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_segue_v1_collection_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_collection_service_proto_rawDesc = "" +
@@ -428,14 +722,34 @@ const file_segue_v1_collection_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
 	"\x17DeleteCollectionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1a\n" +
-	"\x18DeleteCollectionResponse2\xc1\x03\n" +
+	"\x18DeleteCollectionResponse\"Q\n" +
+	"\x19SetCollectionAliasRequest\x12\x14\n" +
+	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x02 \x01(\tR\n" +
+	"collection\"M\n" +
+	"\x1aSetCollectionAliasResponse\x12/\n" +
+	"\x05alias\x18\x01 \x01(\v2\x19.segue.v1.CollectionAliasR\x05alias\"4\n" +
+	"\x1cDeleteCollectionAliasRequest\x12\x14\n" +
+	"\x05alias\x18\x01 \x01(\tR\x05alias\"\x1f\n" +
+	"\x1dDeleteCollectionAliasResponse\"Z\n" +
+	"\x1cListCollectionAliasesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"|\n" +
+	"\x1dListCollectionAliasesResponse\x123\n" +
+	"\aaliases\x18\x01 \x03(\v2\x19.segue.v1.CollectionAliasR\aaliases\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9d\x06\n" +
 	"\x11CollectionService\x12t\n" +
 	"\x10CreateCollection\x12!.segue.v1.CreateCollectionRequest\x1a\".segue.v1.CreateCollectionResponse\"\x19\x8a\xe7\x18\x15\b\x03\x12\x0fcollection.name\x18\x01\x12c\n" +
 	"\rGetCollection\x12\x1e.segue.v1.GetCollectionRequest\x1a\x1f.segue.v1.GetCollectionResponse\"\x11\x8a\xe7\x18\n" +
 	"\b\x01\x12\x04name\x18\x01\x90\x02\x01\x12c\n" +
 	"\x0fListCollections\x12 .segue.v1.ListCollectionsRequest\x1a!.segue.v1.ListCollectionsResponse\"\v\x8a\xe7\x18\x04\b\x01\x18\x01\x90\x02\x01\x12l\n" +
 	"\x10DeleteCollection\x12!.segue.v1.DeleteCollectionRequest\x1a\".segue.v1.DeleteCollectionResponse\"\x11\x8a\xe7\x18\n" +
-	"\b\x03\x12\x04name\x18\x01\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\b\x03\x12\x04name\x18\x01\x90\x02\x02\x12l\n" +
+	"\x12SetCollectionAlias\x12#.segue.v1.SetCollectionAliasRequest\x1a$.segue.v1.SetCollectionAliasResponse\"\v\x8a\xe7\x18\x04\b\x03\x18\x01\x90\x02\x02\x12u\n" +
+	"\x15DeleteCollectionAlias\x12&.segue.v1.DeleteCollectionAliasRequest\x1a'.segue.v1.DeleteCollectionAliasResponse\"\v\x8a\xe7\x18\x04\b\x03\x18\x01\x90\x02\x02\x12u\n" +
+	"\x15ListCollectionAliases\x12&.segue.v1.ListCollectionAliasesRequest\x1a'.segue.v1.ListCollectionAliasesResponse\"\v\x8a\xe7\x18\x04\b\x01\x18\x01\x90\x02\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_collection_service_proto_rawDescOnce sync.Once
@@ -449,36 +763,51 @@ func file_segue_v1_collection_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_collection_service_proto_rawDescData
 }
 
-var file_segue_v1_collection_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_segue_v1_collection_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_segue_v1_collection_service_proto_goTypes = []any{
-	(*CreateCollectionRequest)(nil),  // 0: segue.v1.CreateCollectionRequest
-	(*CreateCollectionResponse)(nil), // 1: segue.v1.CreateCollectionResponse
-	(*GetCollectionRequest)(nil),     // 2: segue.v1.GetCollectionRequest
-	(*GetCollectionResponse)(nil),    // 3: segue.v1.GetCollectionResponse
-	(*ListCollectionsRequest)(nil),   // 4: segue.v1.ListCollectionsRequest
-	(*ListCollectionsResponse)(nil),  // 5: segue.v1.ListCollectionsResponse
-	(*DeleteCollectionRequest)(nil),  // 6: segue.v1.DeleteCollectionRequest
-	(*DeleteCollectionResponse)(nil), // 7: segue.v1.DeleteCollectionResponse
-	(*Collection)(nil),               // 8: segue.v1.Collection
+	(*CreateCollectionRequest)(nil),       // 0: segue.v1.CreateCollectionRequest
+	(*CreateCollectionResponse)(nil),      // 1: segue.v1.CreateCollectionResponse
+	(*GetCollectionRequest)(nil),          // 2: segue.v1.GetCollectionRequest
+	(*GetCollectionResponse)(nil),         // 3: segue.v1.GetCollectionResponse
+	(*ListCollectionsRequest)(nil),        // 4: segue.v1.ListCollectionsRequest
+	(*ListCollectionsResponse)(nil),       // 5: segue.v1.ListCollectionsResponse
+	(*DeleteCollectionRequest)(nil),       // 6: segue.v1.DeleteCollectionRequest
+	(*DeleteCollectionResponse)(nil),      // 7: segue.v1.DeleteCollectionResponse
+	(*SetCollectionAliasRequest)(nil),     // 8: segue.v1.SetCollectionAliasRequest
+	(*SetCollectionAliasResponse)(nil),    // 9: segue.v1.SetCollectionAliasResponse
+	(*DeleteCollectionAliasRequest)(nil),  // 10: segue.v1.DeleteCollectionAliasRequest
+	(*DeleteCollectionAliasResponse)(nil), // 11: segue.v1.DeleteCollectionAliasResponse
+	(*ListCollectionAliasesRequest)(nil),  // 12: segue.v1.ListCollectionAliasesRequest
+	(*ListCollectionAliasesResponse)(nil), // 13: segue.v1.ListCollectionAliasesResponse
+	(*Collection)(nil),                    // 14: segue.v1.Collection
+	(*CollectionAlias)(nil),               // 15: segue.v1.CollectionAlias
 }
 var file_segue_v1_collection_service_proto_depIdxs = []int32{
-	8, // 0: segue.v1.CreateCollectionRequest.collection:type_name -> segue.v1.Collection
-	8, // 1: segue.v1.CreateCollectionResponse.collection:type_name -> segue.v1.Collection
-	8, // 2: segue.v1.GetCollectionResponse.collection:type_name -> segue.v1.Collection
-	8, // 3: segue.v1.ListCollectionsResponse.collections:type_name -> segue.v1.Collection
-	0, // 4: segue.v1.CollectionService.CreateCollection:input_type -> segue.v1.CreateCollectionRequest
-	2, // 5: segue.v1.CollectionService.GetCollection:input_type -> segue.v1.GetCollectionRequest
-	4, // 6: segue.v1.CollectionService.ListCollections:input_type -> segue.v1.ListCollectionsRequest
-	6, // 7: segue.v1.CollectionService.DeleteCollection:input_type -> segue.v1.DeleteCollectionRequest
-	1, // 8: segue.v1.CollectionService.CreateCollection:output_type -> segue.v1.CreateCollectionResponse
-	3, // 9: segue.v1.CollectionService.GetCollection:output_type -> segue.v1.GetCollectionResponse
-	5, // 10: segue.v1.CollectionService.ListCollections:output_type -> segue.v1.ListCollectionsResponse
-	7, // 11: segue.v1.CollectionService.DeleteCollection:output_type -> segue.v1.DeleteCollectionResponse
-	8, // [8:12] is the sub-list for method output_type
-	4, // [4:8] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	14, // 0: segue.v1.CreateCollectionRequest.collection:type_name -> segue.v1.Collection
+	14, // 1: segue.v1.CreateCollectionResponse.collection:type_name -> segue.v1.Collection
+	14, // 2: segue.v1.GetCollectionResponse.collection:type_name -> segue.v1.Collection
+	14, // 3: segue.v1.ListCollectionsResponse.collections:type_name -> segue.v1.Collection
+	15, // 4: segue.v1.SetCollectionAliasResponse.alias:type_name -> segue.v1.CollectionAlias
+	15, // 5: segue.v1.ListCollectionAliasesResponse.aliases:type_name -> segue.v1.CollectionAlias
+	0,  // 6: segue.v1.CollectionService.CreateCollection:input_type -> segue.v1.CreateCollectionRequest
+	2,  // 7: segue.v1.CollectionService.GetCollection:input_type -> segue.v1.GetCollectionRequest
+	4,  // 8: segue.v1.CollectionService.ListCollections:input_type -> segue.v1.ListCollectionsRequest
+	6,  // 9: segue.v1.CollectionService.DeleteCollection:input_type -> segue.v1.DeleteCollectionRequest
+	8,  // 10: segue.v1.CollectionService.SetCollectionAlias:input_type -> segue.v1.SetCollectionAliasRequest
+	10, // 11: segue.v1.CollectionService.DeleteCollectionAlias:input_type -> segue.v1.DeleteCollectionAliasRequest
+	12, // 12: segue.v1.CollectionService.ListCollectionAliases:input_type -> segue.v1.ListCollectionAliasesRequest
+	1,  // 13: segue.v1.CollectionService.CreateCollection:output_type -> segue.v1.CreateCollectionResponse
+	3,  // 14: segue.v1.CollectionService.GetCollection:output_type -> segue.v1.GetCollectionResponse
+	5,  // 15: segue.v1.CollectionService.ListCollections:output_type -> segue.v1.ListCollectionsResponse
+	7,  // 16: segue.v1.CollectionService.DeleteCollection:output_type -> segue.v1.DeleteCollectionResponse
+	9,  // 17: segue.v1.CollectionService.SetCollectionAlias:output_type -> segue.v1.SetCollectionAliasResponse
+	11, // 18: segue.v1.CollectionService.DeleteCollectionAlias:output_type -> segue.v1.DeleteCollectionAliasResponse
+	13, // 19: segue.v1.CollectionService.ListCollectionAliases:output_type -> segue.v1.ListCollectionAliasesResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_collection_service_proto_init() }
@@ -494,7 +823,7 @@ func file_segue_v1_collection_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_collection_service_proto_rawDesc), len(file_segue_v1_collection_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CollectionService_CreateCollection_FullMethodName = "/segue.v1.CollectionService/CreateCollection"
-	CollectionService_GetCollection_FullMethodName    = "/segue.v1.CollectionService/GetCollection"
-	CollectionService_ListCollections_FullMethodName  = "/segue.v1.CollectionService/ListCollections"
-	CollectionService_DeleteCollection_FullMethodName = "/segue.v1.CollectionService/DeleteCollection"
+	CollectionService_CreateCollection_FullMethodName      = "/segue.v1.CollectionService/CreateCollection"
+	CollectionService_GetCollection_FullMethodName         = "/segue.v1.CollectionService/GetCollection"
+	CollectionService_ListCollections_FullMethodName       = "/segue.v1.CollectionService/ListCollections"
+	CollectionService_DeleteCollection_FullMethodName      = "/segue.v1.CollectionService/DeleteCollection"
+	CollectionService_SetCollectionAlias_FullMethodName    = "/segue.v1.CollectionService/SetCollectionAlias"
+	CollectionService_DeleteCollectionAlias_FullMethodName = "/segue.v1.CollectionService/DeleteCollectionAlias"
+	CollectionService_ListCollectionAliases_FullMethodName = "/segue.v1.CollectionService/ListCollectionAliases"
 )
 
 // CollectionServiceClient is the client API for CollectionService service.
@@ -39,9 +42,18 @@ type CollectionServiceClient interface {
 	GetCollection(ctx context.Context, in *GetCollectionRequest, opts ...grpc.CallOption) (*GetCollectionResponse, error)
 	// ListCollections returns all collections, page by page, in ascending order of name.
 	ListCollections(ctx context.Context, in *ListCollectionsRequest, opts ...grpc.CallOption) (*ListCollectionsResponse, error)
-	// DeleteCollection deletes a collection with its items, profiles and snapshots, at once and for good. NOT_FOUND
-	// with COLLECTION_NOT_FOUND if there is none.
+	// DeleteCollection deletes a collection with its items, profiles, snapshots and aliases, at once and for good. NOT_FOUND
+	// with COLLECTION_NOT_FOUND if there is none; an alias is INVALID_ARGUMENT.
 	DeleteCollection(ctx context.Context, in *DeleteCollectionRequest, opts ...grpc.CallOption) (*DeleteCollectionResponse, error)
+	// SetCollectionAlias makes an alias mean a collection, or moves it there in one step: a call that begins before meets the one, a
+	// call that begins later the other. Once it answers, that is durable. ALREADY_EXISTS with COLLECTION_ALREADY_EXISTS if a collection
+	// has that name, NOT_FOUND with COLLECTION_NOT_FOUND, RESOURCE_EXHAUSTED with TOO_MANY_ALIASES. What a name means is everybody's
+	// affair: the role must be granted for every collection.
+	SetCollectionAlias(ctx context.Context, in *SetCollectionAliasRequest, opts ...grpc.CallOption) (*SetCollectionAliasResponse, error)
+	// DeleteCollectionAlias removes an alias; the collection stays. NOT_FOUND with ALIAS_NOT_FOUND if there is none.
+	DeleteCollectionAlias(ctx context.Context, in *DeleteCollectionAliasRequest, opts ...grpc.CallOption) (*DeleteCollectionAliasResponse, error)
+	// ListCollectionAliases returns all aliases, page by page, in ascending order.
+	ListCollectionAliases(ctx context.Context, in *ListCollectionAliasesRequest, opts ...grpc.CallOption) (*ListCollectionAliasesResponse, error)
 }
 
 type collectionServiceClient struct {
@@ -92,6 +104,36 @@ func (c *collectionServiceClient) DeleteCollection(ctx context.Context, in *Dele
 	return out, nil
 }
 
+func (c *collectionServiceClient) SetCollectionAlias(ctx context.Context, in *SetCollectionAliasRequest, opts ...grpc.CallOption) (*SetCollectionAliasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetCollectionAliasResponse)
+	err := c.cc.Invoke(ctx, CollectionService_SetCollectionAlias_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *collectionServiceClient) DeleteCollectionAlias(ctx context.Context, in *DeleteCollectionAliasRequest, opts ...grpc.CallOption) (*DeleteCollectionAliasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteCollectionAliasResponse)
+	err := c.cc.Invoke(ctx, CollectionService_DeleteCollectionAlias_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *collectionServiceClient) ListCollectionAliases(ctx context.Context, in *ListCollectionAliasesRequest, opts ...grpc.CallOption) (*ListCollectionAliasesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCollectionAliasesResponse)
+	err := c.cc.Invoke(ctx, CollectionService_ListCollectionAliases_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CollectionServiceServer is the server API for CollectionService service.
 // All implementations should embed UnimplementedCollectionServiceServer
 // for forward compatibility.
@@ -106,9 +148,18 @@ type CollectionServiceServer interface {
 	GetCollection(context.Context, *GetCollectionRequest) (*GetCollectionResponse, error)
 	// ListCollections returns all collections, page by page, in ascending order of name.
 	ListCollections(context.Context, *ListCollectionsRequest) (*ListCollectionsResponse, error)
-	// DeleteCollection deletes a collection with its items, profiles and snapshots, at once and for good. NOT_FOUND
-	// with COLLECTION_NOT_FOUND if there is none.
+	// DeleteCollection deletes a collection with its items, profiles, snapshots and aliases, at once and for good. NOT_FOUND
+	// with COLLECTION_NOT_FOUND if there is none; an alias is INVALID_ARGUMENT.
 	DeleteCollection(context.Context, *DeleteCollectionRequest) (*DeleteCollectionResponse, error)
+	// SetCollectionAlias makes an alias mean a collection, or moves it there in one step: a call that begins before meets the one, a
+	// call that begins later the other. Once it answers, that is durable. ALREADY_EXISTS with COLLECTION_ALREADY_EXISTS if a collection
+	// has that name, NOT_FOUND with COLLECTION_NOT_FOUND, RESOURCE_EXHAUSTED with TOO_MANY_ALIASES. What a name means is everybody's
+	// affair: the role must be granted for every collection.
+	SetCollectionAlias(context.Context, *SetCollectionAliasRequest) (*SetCollectionAliasResponse, error)
+	// DeleteCollectionAlias removes an alias; the collection stays. NOT_FOUND with ALIAS_NOT_FOUND if there is none.
+	DeleteCollectionAlias(context.Context, *DeleteCollectionAliasRequest) (*DeleteCollectionAliasResponse, error)
+	// ListCollectionAliases returns all aliases, page by page, in ascending order.
+	ListCollectionAliases(context.Context, *ListCollectionAliasesRequest) (*ListCollectionAliasesResponse, error)
 }
 
 // UnimplementedCollectionServiceServer should be embedded to have
@@ -129,6 +180,15 @@ func (UnimplementedCollectionServiceServer) ListCollections(context.Context, *Li
 }
 func (UnimplementedCollectionServiceServer) DeleteCollection(context.Context, *DeleteCollectionRequest) (*DeleteCollectionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteCollection not implemented")
+}
+func (UnimplementedCollectionServiceServer) SetCollectionAlias(context.Context, *SetCollectionAliasRequest) (*SetCollectionAliasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetCollectionAlias not implemented")
+}
+func (UnimplementedCollectionServiceServer) DeleteCollectionAlias(context.Context, *DeleteCollectionAliasRequest) (*DeleteCollectionAliasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteCollectionAlias not implemented")
+}
+func (UnimplementedCollectionServiceServer) ListCollectionAliases(context.Context, *ListCollectionAliasesRequest) (*ListCollectionAliasesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCollectionAliases not implemented")
 }
 func (UnimplementedCollectionServiceServer) testEmbeddedByValue() {}
 
@@ -222,6 +282,60 @@ func _CollectionService_DeleteCollection_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CollectionService_SetCollectionAlias_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetCollectionAliasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CollectionServiceServer).SetCollectionAlias(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CollectionService_SetCollectionAlias_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CollectionServiceServer).SetCollectionAlias(ctx, req.(*SetCollectionAliasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CollectionService_DeleteCollectionAlias_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteCollectionAliasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CollectionServiceServer).DeleteCollectionAlias(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CollectionService_DeleteCollectionAlias_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CollectionServiceServer).DeleteCollectionAlias(ctx, req.(*DeleteCollectionAliasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CollectionService_ListCollectionAliases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCollectionAliasesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CollectionServiceServer).ListCollectionAliases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CollectionService_ListCollectionAliases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CollectionServiceServer).ListCollectionAliases(ctx, req.(*ListCollectionAliasesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CollectionService_ServiceDesc is the grpc.ServiceDesc for CollectionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -244,6 +358,18 @@ var CollectionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteCollection",
 			Handler:    _CollectionService_DeleteCollection_Handler,
+		},
+		{
+			MethodName: "SetCollectionAlias",
+			Handler:    _CollectionService_SetCollectionAlias_Handler,
+		},
+		{
+			MethodName: "DeleteCollectionAlias",
+			Handler:    _CollectionService_DeleteCollectionAlias_Handler,
+		},
+		{
+			MethodName: "ListCollectionAliases",
+			Handler:    _CollectionService_ListCollectionAliases_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -79,6 +79,8 @@ const (
 	ErrorReason_ERROR_REASON_IMPORT_NOT_FOUND ErrorReason = 24
 	// NOT_FOUND: no release of that number.
 	ErrorReason_ERROR_REASON_RELEASE_NOT_FOUND ErrorReason = 25
+	// NOT_FOUND: no alias of that name.
+	ErrorReason_ERROR_REASON_ALIAS_NOT_FOUND ErrorReason = 26
 	// ALREADY_EXISTS: a collection of that name exists.
 	ErrorReason_ERROR_REASON_COLLECTION_ALREADY_EXISTS ErrorReason = 30
 	// RESOURCE_EXHAUSTED: the collection holds as many items as it can.
@@ -91,6 +93,8 @@ const (
 	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 43
 	// RESOURCE_EXHAUSTED: this caller sends more calls than its rate allows; RetryInfo says when the next is taken.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 44
+	// RESOURCE_EXHAUSTED: the server holds as many aliases as it may.
+	ErrorReason_ERROR_REASON_TOO_MANY_ALIASES ErrorReason = 45
 	// ABORTED: the same operation is already running (a snapshot of the collection, a backup); try again after it.
 	ErrorReason_ERROR_REASON_ALREADY_RUNNING ErrorReason = 50
 	// UNAVAILABLE: the server is starting or stopping; try again, here later or elsewhere now.
@@ -149,12 +153,14 @@ var (
 		22: "ERROR_REASON_USER_NOT_FOUND",
 		24: "ERROR_REASON_IMPORT_NOT_FOUND",
 		25: "ERROR_REASON_RELEASE_NOT_FOUND",
+		26: "ERROR_REASON_ALIAS_NOT_FOUND",
 		30: "ERROR_REASON_COLLECTION_ALREADY_EXISTS",
 		40: "ERROR_REASON_COLLECTION_FULL",
 		41: "ERROR_REASON_TOO_MANY_COLLECTIONS",
 		42: "ERROR_REASON_RESPONSE_TOO_LARGE",
 		43: "ERROR_REASON_DISK_FULL",
 		44: "ERROR_REASON_RATE_LIMITED",
+		45: "ERROR_REASON_TOO_MANY_ALIASES",
 		50: "ERROR_REASON_ALREADY_RUNNING",
 		51: "ERROR_REASON_NOT_SERVING",
 		52: "ERROR_REASON_DEADLINE_EXCEEDED",
@@ -192,12 +198,14 @@ var (
 		"ERROR_REASON_USER_NOT_FOUND":            22,
 		"ERROR_REASON_IMPORT_NOT_FOUND":          24,
 		"ERROR_REASON_RELEASE_NOT_FOUND":         25,
+		"ERROR_REASON_ALIAS_NOT_FOUND":           26,
 		"ERROR_REASON_COLLECTION_ALREADY_EXISTS": 30,
 		"ERROR_REASON_COLLECTION_FULL":           40,
 		"ERROR_REASON_TOO_MANY_COLLECTIONS":      41,
 		"ERROR_REASON_RESPONSE_TOO_LARGE":        42,
 		"ERROR_REASON_DISK_FULL":                 43,
 		"ERROR_REASON_RATE_LIMITED":              44,
+		"ERROR_REASON_TOO_MANY_ALIASES":          45,
 		"ERROR_REASON_ALREADY_RUNNING":           50,
 		"ERROR_REASON_NOT_SERVING":               51,
 		"ERROR_REASON_DEADLINE_EXCEEDED":         52,
@@ -247,7 +255,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\x8f\v\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xd4\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -269,13 +277,15 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x1bERROR_REASON_ITEM_NOT_FOUND\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_USER_NOT_FOUND\x10\x16\x12!\n" +
 	"\x1dERROR_REASON_IMPORT_NOT_FOUND\x10\x18\x12\"\n" +
-	"\x1eERROR_REASON_RELEASE_NOT_FOUND\x10\x19\x12*\n" +
+	"\x1eERROR_REASON_RELEASE_NOT_FOUND\x10\x19\x12 \n" +
+	"\x1cERROR_REASON_ALIAS_NOT_FOUND\x10\x1a\x12*\n" +
 	"&ERROR_REASON_COLLECTION_ALREADY_EXISTS\x10\x1e\x12 \n" +
 	"\x1cERROR_REASON_COLLECTION_FULL\x10(\x12%\n" +
 	"!ERROR_REASON_TOO_MANY_COLLECTIONS\x10)\x12#\n" +
 	"\x1fERROR_REASON_RESPONSE_TOO_LARGE\x10*\x12\x1a\n" +
 	"\x16ERROR_REASON_DISK_FULL\x10+\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10,\x12 \n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10,\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_ALIASES\x10-\x12 \n" +
 	"\x1cERROR_REASON_ALREADY_RUNNING\x102\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_SERVING\x103\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +

@@ -15,7 +15,7 @@ from segue.v1 import collection_pb2 as segue_dot_v1_dot_collection__pb2
 from segue.v1 import options_pb2 as segue_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!segue/v1/collection_service.proto\x12\x08segue.v1\x1a\x19segue/v1/collection.proto\x1a\x16segue/v1/options.proto\"C\n\x17\x43reateCollectionRequest\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.segue.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse2\xc1\x03\n\x11\x43ollectionService\x12t\n\x10\x43reateCollection\x12!.segue.v1.CreateCollectionRequest\x1a\".segue.v1.CreateCollectionResponse\"\x19\x8a\xe7\x18\x15\x08\x03\x12\x0f\x63ollection.name\x18\x01\x12\x63\n\rGetCollection\x12\x1e.segue.v1.GetCollectionRequest\x1a\x1f.segue.v1.GetCollectionResponse\"\x11\x90\x02\x01\x8a\xe7\x18\n\x08\x01\x12\x04name\x18\x01\x12\x63\n\x0fListCollections\x12 .segue.v1.ListCollectionsRequest\x1a!.segue.v1.ListCollectionsResponse\"\x0b\x90\x02\x01\x8a\xe7\x18\x04\x08\x01\x18\x01\x12l\n\x10\x44\x65leteCollection\x12!.segue.v1.DeleteCollectionRequest\x1a\".segue.v1.DeleteCollectionResponse\"\x11\x90\x02\x02\x8a\xe7\x18\n\x08\x03\x12\x04name\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!segue/v1/collection_service.proto\x12\x08segue.v1\x1a\x19segue/v1/collection.proto\x1a\x16segue/v1/options.proto\"C\n\x17\x43reateCollectionRequest\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.segue.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\">\n\x19SetCollectionAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"F\n\x1aSetCollectionAliasResponse\x12(\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x19.segue.v1.CollectionAlias\"-\n\x1c\x44\x65leteCollectionAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65leteCollectionAliasResponse\"E\n\x1cListCollectionAliasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x1dListCollectionAliasesResponse\x12*\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x19.segue.v1.CollectionAlias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9d\x06\n\x11\x43ollectionService\x12t\n\x10\x43reateCollection\x12!.segue.v1.CreateCollectionRequest\x1a\".segue.v1.CreateCollectionResponse\"\x19\x8a\xe7\x18\x15\x08\x03\x12\x0f\x63ollection.name\x18\x01\x12\x63\n\rGetCollection\x12\x1e.segue.v1.GetCollectionRequest\x1a\x1f.segue.v1.GetCollectionResponse\"\x11\x90\x02\x01\x8a\xe7\x18\n\x08\x01\x12\x04name\x18\x01\x12\x63\n\x0fListCollections\x12 .segue.v1.ListCollectionsRequest\x1a!.segue.v1.ListCollectionsResponse\"\x0b\x90\x02\x01\x8a\xe7\x18\x04\x08\x01\x18\x01\x12l\n\x10\x44\x65leteCollection\x12!.segue.v1.DeleteCollectionRequest\x1a\".segue.v1.DeleteCollectionResponse\"\x11\x90\x02\x02\x8a\xe7\x18\n\x08\x03\x12\x04name\x18\x01\x12l\n\x12SetCollectionAlias\x12#.segue.v1.SetCollectionAliasRequest\x1a$.segue.v1.SetCollectionAliasResponse\"\x0b\x90\x02\x02\x8a\xe7\x18\x04\x08\x03\x18\x01\x12u\n\x15\x44\x65leteCollectionAlias\x12&.segue.v1.DeleteCollectionAliasRequest\x1a\'.segue.v1.DeleteCollectionAliasResponse\"\x0b\x90\x02\x02\x8a\xe7\x18\x04\x08\x03\x18\x01\x12u\n\x15ListCollectionAliases\x12&.segue.v1.ListCollectionAliasesRequest\x1a\'.segue.v1.ListCollectionAliasesResponse\"\x0b\x90\x02\x01\x8a\xe7\x18\x04\x08\x01\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.collection_service_pb2', globals())
@@ -31,6 +31,12 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _COLLECTIONSERVICE.methods_by_name['ListCollections']._serialized_options = b'\220\002\001\212\347\030\004\010\001\030\001'
   _COLLECTIONSERVICE.methods_by_name['DeleteCollection']._options = None
   _COLLECTIONSERVICE.methods_by_name['DeleteCollection']._serialized_options = b'\220\002\002\212\347\030\n\010\003\022\004name\030\001'
+  _COLLECTIONSERVICE.methods_by_name['SetCollectionAlias']._options = None
+  _COLLECTIONSERVICE.methods_by_name['SetCollectionAlias']._serialized_options = b'\220\002\002\212\347\030\004\010\003\030\001'
+  _COLLECTIONSERVICE.methods_by_name['DeleteCollectionAlias']._options = None
+  _COLLECTIONSERVICE.methods_by_name['DeleteCollectionAlias']._serialized_options = b'\220\002\002\212\347\030\004\010\003\030\001'
+  _COLLECTIONSERVICE.methods_by_name['ListCollectionAliases']._options = None
+  _COLLECTIONSERVICE.methods_by_name['ListCollectionAliases']._serialized_options = b'\220\002\001\212\347\030\004\010\001\030\001'
   _CREATECOLLECTIONREQUEST._serialized_start=98
   _CREATECOLLECTIONREQUEST._serialized_end=165
   _CREATECOLLECTIONRESPONSE._serialized_start=167
@@ -47,6 +53,18 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _DELETECOLLECTIONREQUEST._serialized_end=541
   _DELETECOLLECTIONRESPONSE._serialized_start=543
   _DELETECOLLECTIONRESPONSE._serialized_end=569
-  _COLLECTIONSERVICE._serialized_start=572
-  _COLLECTIONSERVICE._serialized_end=1021
+  _SETCOLLECTIONALIASREQUEST._serialized_start=571
+  _SETCOLLECTIONALIASREQUEST._serialized_end=633
+  _SETCOLLECTIONALIASRESPONSE._serialized_start=635
+  _SETCOLLECTIONALIASRESPONSE._serialized_end=705
+  _DELETECOLLECTIONALIASREQUEST._serialized_start=707
+  _DELETECOLLECTIONALIASREQUEST._serialized_end=752
+  _DELETECOLLECTIONALIASRESPONSE._serialized_start=754
+  _DELETECOLLECTIONALIASRESPONSE._serialized_end=785
+  _LISTCOLLECTIONALIASESREQUEST._serialized_start=787
+  _LISTCOLLECTIONALIASESREQUEST._serialized_end=856
+  _LISTCOLLECTIONALIASESRESPONSE._serialized_start=858
+  _LISTCOLLECTIONALIASESRESPONSE._serialized_end=958
+  _COLLECTIONSERVICE._serialized_start=961
+  _COLLECTIONSERVICE._serialized_end=1758
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,21 @@ class CollectionServiceStub(object):
                 request_serializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionResponse.FromString,
                 )
+        self.SetCollectionAlias = channel.unary_unary(
+                '/segue.v1.CollectionService/SetCollectionAlias',
+                request_serializer=segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasRequest.SerializeToString,
+                response_deserializer=segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasResponse.FromString,
+                )
+        self.DeleteCollectionAlias = channel.unary_unary(
+                '/segue.v1.CollectionService/DeleteCollectionAlias',
+                request_serializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasRequest.SerializeToString,
+                response_deserializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasResponse.FromString,
+                )
+        self.ListCollectionAliases = channel.unary_unary(
+                '/segue.v1.CollectionService/ListCollectionAliases',
+                request_serializer=segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesRequest.SerializeToString,
+                response_deserializer=segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesResponse.FromString,
+                )
 
 
 class CollectionServiceServicer(object):
@@ -65,8 +80,32 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """DeleteCollection deletes a collection with its items, profiles and snapshots, at once and for good. NOT_FOUND
-        with COLLECTION_NOT_FOUND if there is none.
+        """DeleteCollection deletes a collection with its items, profiles, snapshots and aliases, at once and for good. NOT_FOUND
+        with COLLECTION_NOT_FOUND if there is none; an alias is INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCollectionAlias(self, request, context):
+        """SetCollectionAlias makes an alias mean a collection, or moves it there in one step: a call that begins before meets the one, a
+        call that begins later the other. Once it answers, that is durable. ALREADY_EXISTS with COLLECTION_ALREADY_EXISTS if a collection
+        has that name, NOT_FOUND with COLLECTION_NOT_FOUND, RESOURCE_EXHAUSTED with TOO_MANY_ALIASES. What a name means is everybody's
+        affair: the role must be granted for every collection.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCollectionAlias(self, request, context):
+        """DeleteCollectionAlias removes an alias; the collection stays. NOT_FOUND with ALIAS_NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCollectionAliases(self, request, context):
+        """ListCollectionAliases returns all aliases, page by page, in ascending order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +133,21 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'SetCollectionAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCollectionAlias,
+                    request_deserializer=segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasRequest.FromString,
+                    response_serializer=segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasResponse.SerializeToString,
+            ),
+            'DeleteCollectionAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollectionAlias,
+                    request_deserializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasRequest.FromString,
+                    response_serializer=segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasResponse.SerializeToString,
+            ),
+            'ListCollectionAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCollectionAliases,
+                    request_deserializer=segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesRequest.FromString,
+                    response_serializer=segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -171,5 +225,56 @@ class CollectionService(object):
         return grpc.experimental.unary_unary(request, target, '/segue.v1.CollectionService/DeleteCollection',
             segue_dot_v1_dot_collection__service__pb2.DeleteCollectionRequest.SerializeToString,
             segue_dot_v1_dot_collection__service__pb2.DeleteCollectionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SetCollectionAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/segue.v1.CollectionService/SetCollectionAlias',
+            segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasRequest.SerializeToString,
+            segue_dot_v1_dot_collection__service__pb2.SetCollectionAliasResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteCollectionAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/segue.v1.CollectionService/DeleteCollectionAlias',
+            segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasRequest.SerializeToString,
+            segue_dot_v1_dot_collection__service__pb2.DeleteCollectionAliasResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListCollectionAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/segue.v1.CollectionService/ListCollectionAliases',
+            segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesRequest.SerializeToString,
+            segue_dot_v1_dot_collection__service__pb2.ListCollectionAliasesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
