@@ -327,6 +327,8 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 		return nil, err
 	}
 	s.tracing = o.server.Tracing
+	stopGoverning := governMemory(o.log)
+	s.release = append(s.release, func() error { stopGoverning(); return nil })
 	began := time.Now()
 	report := reportLoading(o.log, &s.loading, loadReportInterval)
 	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading})
