@@ -42,7 +42,7 @@ test-arm64: ## the kernels and codecs as arm64 runs them, under qemu-user (Debia
 
 .PHONY: faults
 faults: ## crash, power loss and corruption tests in their long form
-	SEGUE_LONG=1 SEGUE_CRASH_ROUNDS=100 go test -timeout 60m ./storage/... ./engine/... ./cmd/segue/...
+	SEGUE_LONG=1 SEGUE_CRASH_ROUNDS=200 go test -timeout 60m ./storage/... ./engine/... ./server/... ./cmd/segue/...
 
 .PHONY: gates
 gates: ## recall, distance and churn gates on data of full size
