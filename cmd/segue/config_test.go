@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -298,5 +299,16 @@ func TestDeployedMetricsExist(t *testing.T) {
 		if !strings.Contains(string(operations), "\n### "+a[1]+"\n") {
 			t.Errorf("docs/operations.md has no runbook for %s", a[1])
 		}
+	}
+}
+
+// TestAlertsFire by their own unit tests, where promtool is (Debian: apt-get install prometheus).
+func TestAlertsFire(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("no promtool: Debian's package prometheus has it")
+	}
+	if out, err := exec.CommandContext(t.Context(), promtool, "test", "rules", "../../deploy/prometheus/rules_test.yaml").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
