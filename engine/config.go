@@ -32,12 +32,26 @@ type CollectionConfig struct {
 	M int `json:"m"`
 	// EfConstruction is the beam width of an insert. 0 means 100; else M..2000.
 	EfConstruction int `json:"ef_construction"`
+	// VectorStorage says where the index keeps vectors. 0 means VectorsInMemory.
+	VectorStorage VectorStorage `json:"vector_storage,omitempty"`
 	// Attributes is the schema. Where it is empty any attribute of any type is taken; else an attribute
 	// that is not declared, or of another type, is refused.
 	Attributes []AttributeSpec `json:"attributes,omitempty"`
 	// Model is the embedding model of the first release; each import declares that of its own.
 	Model EmbeddingModel `json:"model,omitzero"`
 }
+
+// VectorStorage says where the index keeps the vectors that it compares with at full precision. Links and codes are in memory.
+type VectorStorage uint8
+
+const (
+	// VectorsInMemory keeps them in memory.
+	VectorsInMemory VectorStorage = iota + 1
+	// VectorsInFile keeps them in a scratch file in the data directory, which the system caches as it has memory: walks read codes,
+	// and only the best of a beam are looked up there. Where codes do not tell neighbors apart walks read vectors, and are slow
+	// unless all of the file is cached. Linux only.
+	VectorsInFile
+)
 
 const (
 	defaultM              = 16
@@ -98,6 +112,9 @@ func (c *CollectionConfig) ensureDefaults() {
 	if c.M == 0 {
 		c.M = defaultM
 	}
+	if c.VectorStorage == 0 {
+		c.VectorStorage = VectorsInMemory
+	}
 	if c.EfConstruction == 0 {
 		c.EfConstruction = max(defaultEfConstruction, c.M)
 	}
@@ -113,6 +130,9 @@ func (c CollectionConfig) validate(l Limits) error {
 	}
 	p.inRange("m", c.M, 4, 64)
 	p.inRange("ef_construction", c.EfConstruction, max(c.M, 4), 2000)
+	if c.VectorStorage > VectorsInFile {
+		p.add(ReasonOutOfRange, "vector_storage", "must be MEMORY or FILE")
+	}
 	p.model("model", c.Model, l)
 	if len(c.Attributes) > l.MaxAttributes {
 		p.add(ReasonOutOfRange, "attributes", "must be at most %d, are %d", l.MaxAttributes, len(c.Attributes))

@@ -84,6 +84,7 @@ func (o *Options) ensureDefaults() {
 // Engine is the set of collections in one directory.
 type Engine struct {
 	opts  Options
+	dir   string
 	store *storage.Store
 
 	catalog sync.Mutex // serialises creating, deleting and closing; held over disk writes
@@ -116,7 +117,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection), aliases: make(map[string]*Collection)}
+	e := &Engine{opts: o, dir: dir, store: store, byName: make(map[string]*Collection), aliases: make(map[string]*Collection)}
 	e.exclusions.init()
 	rows, err := store.Collections()
 	if err != nil {

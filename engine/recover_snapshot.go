@@ -32,8 +32,13 @@ func (r *release) restore(ctx context.Context, k storage.SnapshotInfo) error {
 	if err != nil {
 		return err
 	}
-	into, err := hnsw.NewRestorer(reader.Header().Index, hnsw.RestoreOptions{MaxSlots: r.maxSlots(), LateCodes: true})
+	memory, err := r.vectorMemory()
 	if err != nil {
+		return err
+	}
+	into, err := hnsw.NewRestorer(reader.Header().Index, hnsw.RestoreOptions{MaxSlots: r.maxSlots(), Vectors: memory, LateCodes: true})
+	if err != nil {
+		releaseMemory(memory)
 		return fmt.Errorf("index header: %w", err)
 	}
 	defer into.Close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/internal/mapped"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -89,16 +90,46 @@ func newRelease(e *Engine, collection uint32, record *collectionRecord, id uint3
 	}
 	r.calls.init()
 	r.backlog.init()
-	index, err := hnsw.New(r.indexOptions())
+	memory, err := r.vectorMemory()
 	if err != nil {
+		return nil, fmt.Errorf("create index: %w", err)
+	}
+	index, err := hnsw.New(r.indexOptions(memory))
+	if err != nil {
+		releaseMemory(memory)
 		return nil, fmt.Errorf("create index: %w", err)
 	}
 	r.index = index
 	return r, nil
 }
 
-func (r *release) indexOptions() hnsw.Options {
+// vectorMemory returns memory for the vectors of one index, or nil where it has its own. Whoever does not give it to an index
+// releases it.
+func (r *release) vectorMemory() (*hnsw.Memory, error) {
+	if r.cfg.VectorStorage != VectorsInFile {
+		return nil, nil
+	}
+	o := r.indexOptions(nil)
+	file, err := mapped.Create(r.engine.dir, int64(o.VectorBytes()))
+	if err != nil {
+		return nil, err
+	}
+	return &hnsw.Memory{Bytes: file.Bytes, Extend: file.Back, Release: func() {
+		if err := file.Close(); err != nil {
+			r.engine.opts.Logger.Warn("file of vectors is not given back", "collection", r.cfg.Name, "err", err)
+		}
+	}}, nil
+}
+
+func releaseMemory(m *hnsw.Memory) {
+	if m != nil {
+		m.Release()
+	}
+}
+
+func (r *release) indexOptions(memory *hnsw.Memory) hnsw.Options {
 	return hnsw.Options{
+		Vectors:        memory,
 		Dim:            r.cfg.Dim,
 		Metric:         r.cfg.Metric,
 		M:              r.cfg.M,

@@ -14,6 +14,8 @@ type Statistics struct {
 	// IndexBytes per live item, 0 where there are none.
 	IndexBytes     int64
 	BytesPerVector float64
+	// FileBytes is what vectors take of a scratch file instead of memory.
+	FileBytes int64
 	// Revision is the visible LSN, SnapshotRevision that of the newest snapshot; LogTail is how many log
 	// records a restart would replay.
 	Revision         LSN
@@ -44,6 +46,7 @@ func (c *Collection) Statistics(ctx context.Context) (Statistics, error) {
 		MaxLevel:         x.MaxLevel,
 		MeanDegree:       x.MeanDegree0,
 		IndexBytes:       x.Bytes + r.table.bytes() + r.filters.Stats().Bytes,
+		FileBytes:        x.GivenBytes,
 		Revision:         r.revision(),
 		SnapshotRevision: LSN(r.snapshotLSN.Load()),
 		DiskBytes:        c.engine.DiskBytes(),

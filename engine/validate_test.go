@@ -152,6 +152,7 @@ func TestCreateCollectionRefusesBadConfigs(t *testing.T) {
 		{"dim huge", change(func(c *CollectionConfig) { c.Dim = 1_000_000 }), "dim OUT_OF_RANGE"},
 		{"no metric", change(func(c *CollectionConfig) { c.Metric = 0 }), "metric FIELD_REQUIRED"},
 		{"m", change(func(c *CollectionConfig) { c.M = 65 }), "m OUT_OF_RANGE"},
+		{"vector_storage", change(func(c *CollectionConfig) { c.VectorStorage = 3 }), "vector_storage OUT_OF_RANGE"},
 		{"ef_construction", change(func(c *CollectionConfig) { c.EfConstruction = 3 }), "ef_construction OUT_OF_RANGE"},
 		{"attribute name", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "", Type: Int}} }), "attributes[0].name FIELD_REQUIRED"},
 		{"attribute type", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "a", Type: 0}} }), "attributes[0].type FIELD_REQUIRED"},

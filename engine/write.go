@@ -416,7 +416,10 @@ func (r *release) hasRoom(n int) error {
 	if n > 0 && n+min(slack, limit/4) > r.index.Available() {
 		return &LimitError{Resource: "slots", Limit: limit}
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	return r.index.Reserve(n + min(slack, limit/4))
 }
 
 func (r *release) put(b *storage.Batch, m *mutation) error {

@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"errors"
 	"math"
 	"slices"
 )
@@ -18,7 +19,7 @@ const (
 // Allocate copies vec, of length Dim, into a free slot and returns it. Under Cosine the copy is normalised. The vector is
 // not reachable before Link; a slot that will not be linked is given back by Discard.
 //
-// Errors: *DimensionError, *VectorError, ErrFull, ErrClosed. Cost: O(Dim).
+// Errors: *DimensionError, *VectorError, ErrFull, ErrClosed, that of Memory.Extend. Cost: O(Dim).
 func (x *Index) Allocate(vec []float32) (uint32, error) {
 	// The searcher keeps Close from unmapping the row that is written here.
 	s := x.Acquire()
@@ -29,14 +30,15 @@ func (x *Index) Allocate(vec []float32) (uint32, error) {
 	if err := x.prepare(s.query, vec); err != nil {
 		return 0, err
 	}
-	slot, ok := x.takeSlot()
-	if !ok {
+	slot, err := x.takeSlot()
+	if errors.Is(err, ErrFull) {
 		x.mu.Lock()
 		x.reclaim()
 		x.mu.Unlock()
-		if slot, ok = x.takeSlot(); !ok {
-			return 0, ErrFull
-		}
+		slot, err = x.takeSlot()
+	}
+	if err != nil {
+		return 0, err
 	}
 	copy(x.vector(slot), s.query)
 	x.setState(slot, stateAllocated)
@@ -87,23 +89,26 @@ func (x *Index) Available() int {
 	return n
 }
 
-// takeSlot returns a slot in no state: a free one, or the next that was never used. While a snapshot is open no slot is
+// takeSlot returns a slot in no state, or ErrFull: a free one, or the next that was never used. While a snapshot is open no slot is
 // reused, so that slots below the snapshot's count keep their vectors.
-func (x *Index) takeSlot() (slot uint32, ok bool) {
+func (x *Index) takeSlot() (uint32, error) {
 	x.allocMu.Lock()
 	defer x.allocMu.Unlock()
 	if n := len(x.free); n > 0 && !x.holdFree {
-		slot = x.free[n-1]
+		slot := x.free[n-1]
 		x.free = x.free[:n-1]
-		return slot, true
+		return slot, nil
 	}
-	slot = x.slots.Load()
+	slot := x.slots.Load()
 	level := x.level(slot)
 	if int(slot) >= x.o.MaxSlots || (int(x.upperNext)+level)*x.m > len(x.upper) {
-		return 0, false
+		return 0, ErrFull
+	}
+	if err := x.extend(slot + 1); err != nil {
+		return 0, err
 	}
 	x.addSlot(slot, level)
-	return slot, true
+	return slot, nil
 }
 
 // addSlot makes a slot that was never used: empty rows on each of its levels. The caller holds allocMu.

@@ -110,3 +110,64 @@ func TestGivenMemoryIsRefused(t *testing.T) {
 		t.Errorf("memory that was refused is released %d times", *released)
 	}
 }
+
+// TestGivenMemoryEnds: memory is extended before it is written to, and where that fails nothing is lost: what is in the index
+// stays searchable, and an insert goes on once there is room.
+func TestGivenMemoryEnds(t *testing.T) {
+	const dim, most = 20, 60
+	o := hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: 100}
+	errDisk := errors.New("no space")
+	room, asked := int64(4*32*most), int64(0)
+	extend := func(n int64) error {
+		if n > room {
+			return errDisk
+		}
+		asked = max(asked, n)
+		return nil
+	}
+	memory, _ := given(o)
+	memory.Extend = extend
+	o.Vectors = memory
+	x := newIndex(t, o)
+	vecs := gaussian(rand.New(rand.NewPCG(89, 89)), 100, dim, 1)
+	for i, v := range vecs[:most] {
+		if _, err := x.Insert(v); err != nil {
+			t.Fatal(err)
+		}
+		if want := int64(4 * 32 * (i + 1)); asked < want {
+			t.Fatalf("%d bytes written, extended to %d", want, asked)
+		}
+	}
+	if _, err := x.Insert(vecs[most]); !errors.Is(err, errDisk) {
+		t.Fatalf("an insert without room: %v", err)
+	}
+	if err := x.Reserve(0); err != nil {
+		t.Error(err)
+	}
+	if err := x.Reserve(1); !errors.Is(err, errDisk) {
+		t.Errorf("room for one more is promised: %v", err)
+	}
+	if err := x.Check(); err != nil || x.Len() != most {
+		t.Errorf("%d vectors, %v", x.Len(), err)
+	}
+	if err := x.Delete(3); err != nil {
+		t.Fatal(err)
+	}
+	if slot, err := x.Insert(vecs[most]); err != nil || slot != 3 {
+		t.Errorf("the slot of a deleted vector: %d, %v", slot, err)
+	}
+	image := snapshotOf(t, x)
+	room = 4 * 32 * 10
+	small, released := given(o)
+	small.Extend = extend
+	if _, err := hnsw.NewRestorer(image.Header, hnsw.RestoreOptions{MaxSlots: 100, Vectors: small}); !errors.Is(err, errDisk) || *released != 0 {
+		t.Errorf("restored without room: %v, released %d times", err, *released)
+	}
+	room = 4 * 32 * 1000
+	if err := x.Reserve(1000); err != nil || asked != 4*32*100 {
+		t.Errorf("all room: %v, extended to %d", err, asked)
+	}
+	if _, err := x.Insert(vecs[most+1]); err != nil {
+		t.Error(err)
+	}
+}

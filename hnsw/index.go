@@ -75,7 +75,8 @@ type Index struct {
 	allocMu   sync.Mutex
 	free      []uint32
 	upperNext uint32
-	holdFree  bool // a snapshot is open: no slot is reused
+	holdFree  bool   // a snapshot is open: no slot is reused
+	extended  uint32 // slots that Options.Vectors was extended for
 
 	// growMu guards the growth of searchers.
 	growMu sync.Mutex

@@ -74,6 +74,9 @@ type Options struct {
 type Memory struct {
 	// Bytes has the length of Options.VectorBytes or more, is aligned to 64 bytes, all zero, and nobody else's.
 	Bytes []byte
+	// Extend, if not nil, is called before bytes beyond what it was called for are written to, with how many from the first on will
+	// be; never twice at once. Where it fails, Allocate and NewRestorer do, with its error.
+	Extend func(n int64) error
 	// Release, if not nil, is called once, when the index will not touch Bytes any more: in Close, in the Release of the last
 	// searcher, or in the Close of the open snapshot, whichever comes last.
 	Release func()
@@ -81,6 +84,27 @@ type Memory struct {
 
 // VectorBytes returns how many bytes the vectors of MaxSlots slots take. Dim and MaxSlots must be set.
 func (o *Options) VectorBytes() int { return 4 * distance.PadF32(o.Dim) * o.MaxSlots }
+
+// Reserve makes sure that the next n Allocates do not fail for want of memory that the caller gave. It does nothing where the
+// index has its own. Errors: that of Memory.Extend. Safe for concurrent use.
+func (x *Index) Reserve(n int) error {
+	x.allocMu.Lock()
+	defer x.allocMu.Unlock()
+	return x.extend(uint32(min(x.Slots()+n, x.o.MaxSlots)))
+}
+
+// extend makes room for the vectors of slots in memory that the caller gave. The caller holds allocMu, or nobody else has x.
+func (x *Index) extend(slots uint32) error {
+	given := x.o.Vectors
+	if given == nil || given.Extend == nil || slots <= x.extended {
+		return nil
+	}
+	if err := given.Extend(4 * int64(x.stride) * int64(slots)); err != nil {
+		return fmt.Errorf("hnsw: memory for the vectors of %d slots: %w", slots, err)
+	}
+	x.extended = slots
+	return nil
+}
 
 // vectorAlign is a cache line, which no row of vectors shares with another.
 const vectorAlign = 64

@@ -35,7 +35,7 @@ type Restorer struct {
 // NewRestorer begins an index as the header describes it.
 //
 // Errors, after which o.Vectors stays the caller's: *FormatError; *OptionError if MaxSlots is too small for the image, or
-// Vectors for MaxSlots; ErrReservation.
+// Vectors for MaxSlots; ErrReservation; that of Memory.Extend.
 func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
 	g, err := parseHeader(header)
 	if err != nil {
@@ -79,6 +79,9 @@ func (r *Restorer) layOut() error {
 	}
 	if upper != g.upper {
 		return &FormatError{Problem: fmt.Sprintf("%d upper rows, where the levels of %d slots have %d", g.upper, g.slots, upper)}
+	}
+	if err := x.extend(g.slots); err != nil {
+		return err
 	}
 	x.upperNext = upper
 	x.slots.Store(g.slots)

@@ -81,6 +81,7 @@ func encodeStatistics(st engine.Statistics) *seguev1.IndexStatistics {
 		MeanDegree:       st.MeanDegree,
 		BytesPerVector:   st.BytesPerVector,
 		IndexBytes:       st.IndexBytes,
+		FileBytes:        st.FileBytes,
 		DiskBytes:        st.DiskBytes,
 		Revision:         int64(st.Revision),
 		SnapshotRevision: int64(st.SnapshotRevision),

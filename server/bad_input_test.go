@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -371,6 +372,11 @@ func TestBadCollections(t *testing.T) {
 	add("ef_construction out of range", engine.ReasonOutOfRange, ".index_config.ef_construction", func(c *seguev1.Collection) {
 		c.IndexConfig = &seguev1.IndexConfig{EfConstruction: -1}
 	})
+	for _, storage := range []seguev1.VectorStorage{-1, 3, 257} {
+		add(fmt.Sprintf("vector_storage %d", storage), engine.ReasonOutOfRange, ".index_config.vector_storage", func(c *seguev1.Collection) {
+			c.IndexConfig = &seguev1.IndexConfig{VectorStorage: storage}
+		})
+	}
 	spec := func(name string, typ seguev1.AttributeType) func(*seguev1.Collection) {
 		return func(c *seguev1.Collection) {
 			c.Attributes = []*seguev1.AttributeSpec{{Name: "fine", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_INT}, {Name: name, Type: typ}}

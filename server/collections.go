@@ -12,7 +12,10 @@ type collectionService struct{ *backend }
 
 // configPath turns the engine's fields of a configuration into those of CreateCollectionRequest.
 func configPath(field string) string {
-	rs := renames{{"dim", "dimension"}, {"m", "index_config.m"}, {"ef_construction", "index_config.ef_construction"}}
+	rs := renames{
+		{"dim", "dimension"}, {"m", "index_config.m"}, {"ef_construction", "index_config.ef_construction"},
+		{"vector_storage", "index_config.vector_storage"},
+	}
 	return "collection." + rs.path(field)
 }
 

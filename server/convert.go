@@ -257,6 +257,14 @@ func (d *decoder) pageSize(size int32) int {
 	return min(int(size), d.limits.MaxPage)
 }
 
+// decodeStorage gives the engine what it does not know as what it refuses.
+func decodeStorage(s seguev1.VectorStorage) engine.VectorStorage {
+	if s < 0 || s > math.MaxUint8 {
+		s = math.MaxUint8
+	}
+	return engine.VectorStorage(s)
+}
+
 // config decodes the configuration of a new collection.
 func (d *decoder) config(field string, m *seguev1.Collection) engine.CollectionConfig {
 	if m == nil {
@@ -269,6 +277,7 @@ func (d *decoder) config(field string, m *seguev1.Collection) engine.CollectionC
 		Metric:         decodeMetric(m.GetMetric()),
 		M:              int(m.GetIndexConfig().GetM()),
 		EfConstruction: int(m.GetIndexConfig().GetEfConstruction()),
+		VectorStorage:  decodeStorage(m.GetIndexConfig().GetVectorStorage()),
 		Model:          decodeModel(m.GetEmbeddingModel()),
 	}
 	if len(m.GetAttributes()) > d.limits.MaxAttributes {
@@ -426,10 +435,12 @@ func encodeCollection(c *engine.Collection) *seguev1.Collection {
 
 func encodeConfig(cfg engine.CollectionConfig) *seguev1.Collection {
 	m := &seguev1.Collection{
-		Name:        cfg.Name,
-		Dimension:   int32(cfg.Dim),
-		Metric:      encodeMetric(cfg.Metric),
-		IndexConfig: &seguev1.IndexConfig{M: int32(cfg.M), EfConstruction: int32(cfg.EfConstruction)},
+		Name:      cfg.Name,
+		Dimension: int32(cfg.Dim),
+		Metric:    encodeMetric(cfg.Metric),
+		IndexConfig: &seguev1.IndexConfig{
+			M: int32(cfg.M), EfConstruction: int32(cfg.EfConstruction), VectorStorage: seguev1.VectorStorage(max(cfg.VectorStorage, engine.VectorsInMemory)),
+		},
 	}
 	for _, a := range cfg.Attributes {
 		m.Attributes = append(m.Attributes, &seguev1.AttributeSpec{

@@ -29,6 +29,7 @@ type collectionFlags struct {
 	metric         metricFlag
 	m              int
 	efConstruction int
+	vectorStorage  storageFlag
 	attributes     []string
 }
 
@@ -37,6 +38,7 @@ func (f *collectionFlags) add(c *cobra.Command) {
 	c.Flags().Var(&f.metric, "metric", "cosine, ip or l2")
 	c.Flags().IntVar(&f.m, "m", 0, "links a node keeps above level 0; twice as many on level 0 (default 16)")
 	c.Flags().IntVar(&f.efConstruction, "ef-construction", 0, "beam width while linking an item (default 100)")
+	c.Flags().Var(&f.vectorStorage, "vector-storage", "where the index keeps vectors: memory, or file, a scratch file in the data directory (default memory)")
 	c.Flags().StringArrayVar(&f.attributes, "attribute", nil,
 		"`NAME:TYPE` of an attribute, type keyword, bool, int, float, timestamp or markets; repeat for each. NAME:TYPE:nofilter\nsaves the memory of filtering by it. Without any the collection takes every attribute")
 }
@@ -53,11 +55,13 @@ func (f *collectionFlags) message(name string, dim int) (*seguev1.Collection, er
 		}
 	}
 	return &seguev1.Collection{
-		Name:        name,
-		Dimension:   int32(dim),
-		Metric:      f.metric.metric,
-		Attributes:  specs,
-		IndexConfig: &seguev1.IndexConfig{M: int32(f.m), EfConstruction: int32(f.efConstruction)},
+		Name:       name,
+		Dimension:  int32(dim),
+		Metric:     f.metric.metric,
+		Attributes: specs,
+		IndexConfig: &seguev1.IndexConfig{
+			M: int32(f.m), EfConstruction: int32(f.efConstruction), VectorStorage: f.vectorStorage.storage,
+		},
 	}, nil
 }
 
@@ -197,6 +201,7 @@ func describeCollection(env *environment, c *seguev1.Collection, s *seguev1.Inde
 	t.add("metric", metricName(c.GetMetric()))
 	t.add("m", strconv.Itoa(int(c.GetIndexConfig().GetM())))
 	t.add("ef_construction", strconv.Itoa(int(c.GetIndexConfig().GetEfConstruction())))
+	t.add("vector_storage", (&storageFlag{c.GetIndexConfig().GetVectorStorage()}).String())
 	t.add("attributes", attributes)
 	t.add("created", c.GetCreateTime().AsTime().Format(time.RFC3339))
 	t.add("items", thousands(s.GetItemCount()))
@@ -206,6 +211,9 @@ func describeCollection(env *environment, c *seguev1.Collection, s *seguev1.Inde
 	t.add("slots", fmt.Sprintf("%s, %s retired", thousands(s.GetSlotCount()), thousands(s.GetRetiredSlotCount())))
 	t.add("graph", fmt.Sprintf("max level %d, mean degree %.1f", s.GetMaxLevel(), s.GetMeanDegree()))
 	t.add("index memory", fmt.Sprintf("%s bytes, %.0f an item", thousands(s.GetIndexBytes()), s.GetBytesPerVector()))
+	if n := s.GetFileBytes(); n > 0 {
+		t.add("vectors in a file", thousands(n)+" bytes")
+	}
 	t.add("store on disk", thousands(s.GetDiskBytes())+" bytes")
 	return t.write(env.stdout)
 }
@@ -276,6 +284,7 @@ type statisticsJSON struct {
 	MeanDegree       float64 `json:"mean_degree"`
 	BytesPerVector   float64 `json:"bytes_per_vector"`
 	IndexBytes       int64   `json:"index_bytes"`
+	FileBytes        int64   `json:"file_bytes"`
 	DiskBytes        int64   `json:"disk_bytes"`
 	Revision         int64   `json:"revision"`
 	SnapshotRevision int64   `json:"snapshot_revision"`
@@ -291,6 +300,7 @@ func statisticsJSONOf(s *seguev1.IndexStatistics) *statisticsJSON {
 		MeanDegree:       s.GetMeanDegree(),
 		BytesPerVector:   s.GetBytesPerVector(),
 		IndexBytes:       s.GetIndexBytes(),
+		FileBytes:        s.GetFileBytes(),
 		DiskBytes:        s.GetDiskBytes(),
 		Revision:         s.GetRevision(),
 		SnapshotRevision: s.GetSnapshotRevision(),

@@ -245,6 +245,30 @@ func (m *metricFlag) Set(s string) error {
 // Type is shown in the usage.
 func (m *metricFlag) Type() string { return "METRIC" }
 
+// storageFlag is where an index keeps vectors.
+type storageFlag struct{ storage seguev1.VectorStorage }
+
+// String, Set and Type make storageFlag a flag value.
+func (f *storageFlag) String() string {
+	if f.storage == seguev1.VectorStorage_VECTOR_STORAGE_UNSPECIFIED {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(f.storage.String(), "VECTOR_STORAGE_"))
+}
+
+// Set accepts memory and file, in any case.
+func (f *storageFlag) Set(s string) error {
+	n, ok := seguev1.VectorStorage_value["VECTOR_STORAGE_"+strings.ToUpper(s)]
+	if !ok || n == 0 {
+		return errors.New("must be memory or file")
+	}
+	f.storage = seguev1.VectorStorage(n)
+	return nil
+}
+
+// Type is shown in the usage.
+func (f *storageFlag) Type() string { return "STORAGE" }
+
 // metricName is the command line's word for a metric; empty where there is none.
 func metricName(m seguev1.Metric) string {
 	switch m {

@@ -405,7 +405,9 @@ type IndexStatistics struct {
 	// Revision of the newest snapshot; 0 if there is none.
 	SnapshotRevision int64 `protobuf:"varint,11,opt,name=snapshot_revision,json=snapshotRevision,proto3" json:"snapshot_revision,omitempty"`
 	// Writes after the newest snapshot: what the next start replays.
-	LogTailCount  int64 `protobuf:"varint,12,opt,name=log_tail_count,json=logTailCount,proto3" json:"log_tail_count,omitempty"`
+	LogTailCount int64 `protobuf:"varint,12,opt,name=log_tail_count,json=logTailCount,proto3" json:"log_tail_count,omitempty"`
+	// What vectors take of a scratch file instead of memory, in bytes; see VectorStorage. Not part of index_bytes.
+	FileBytes     int64 `protobuf:"varint,13,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +515,13 @@ func (x *IndexStatistics) GetSnapshotRevision() int64 {
 func (x *IndexStatistics) GetLogTailCount() int64 {
 	if x != nil {
 		return x.LogTailCount
+	}
+	return 0
+}
+
+func (x *IndexStatistics) GetFileBytes() int64 {
+	if x != nil {
+		return x.FileBytes
 	}
 	return 0
 }
@@ -1219,7 +1228,7 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\x1aGetIndexStatisticsResponse\x129\n" +
 	"\n" +
 	"statistics\x18\x01 \x01(\v2\x19.segue.v1.IndexStatisticsR\n" +
-	"statistics\"\x94\x03\n" +
+	"statistics\"\xb3\x03\n" +
 	"\x0fIndexStatistics\x12\x1d\n" +
 	"\n" +
 	"item_count\x18\x01 \x01(\x03R\titemCount\x12\x1d\n" +
@@ -1237,7 +1246,9 @@ const file_segue_v1_admin_service_proto_rawDesc = "" +
 	"\brevision\x18\n" +
 	" \x01(\x03R\brevision\x12+\n" +
 	"\x11snapshot_revision\x18\v \x01(\x03R\x10snapshotRevision\x12$\n" +
-	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount\"\xa4\x01\n" +
+	"\x0elog_tail_count\x18\f \x01(\x03R\flogTailCount\x12\x1d\n" +
+	"\n" +
+	"file_bytes\x18\r \x01(\x03R\tfileBytes\"\xa4\x01\n" +
 	"\x14MeasureRecallRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +

@@ -80,6 +80,62 @@ func (Metric) EnumDescriptor() ([]byte, []int) {
 	return file_segue_v1_collection_proto_rawDescGZIP(), []int{0}
 }
 
+// VectorStorage says where the index keeps the vectors that it compares with at full precision. Links, and the codes that
+// searches walk on, are in memory.
+type VectorStorage int32
+
+const (
+	// Memory.
+	VectorStorage_VECTOR_STORAGE_UNSPECIFIED VectorStorage = 0
+	// Memory.
+	VectorStorage_VECTOR_STORAGE_MEMORY VectorStorage = 1
+	// A scratch file in the data directory, which the system keeps in memory as it has room: a third of the memory at 128
+	// dimensions. Searches look up a few dozen vectors each, on codes; where codes do not tell neighbors apart (few
+	// dimensions, dense data) every step does, and searches are slow unless the file is cached. Linux only.
+	VectorStorage_VECTOR_STORAGE_FILE VectorStorage = 2
+)
+
+// Enum value maps for VectorStorage.
+var (
+	VectorStorage_name = map[int32]string{
+		0: "VECTOR_STORAGE_UNSPECIFIED",
+		1: "VECTOR_STORAGE_MEMORY",
+		2: "VECTOR_STORAGE_FILE",
+	}
+	VectorStorage_value = map[string]int32{
+		"VECTOR_STORAGE_UNSPECIFIED": 0,
+		"VECTOR_STORAGE_MEMORY":      1,
+		"VECTOR_STORAGE_FILE":        2,
+	}
+)
+
+func (x VectorStorage) Enum() *VectorStorage {
+	p := new(VectorStorage)
+	*p = x
+	return p
+}
+
+func (x VectorStorage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VectorStorage) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_collection_proto_enumTypes[1].Descriptor()
+}
+
+func (VectorStorage) Type() protoreflect.EnumType {
+	return &file_segue_v1_collection_proto_enumTypes[1]
+}
+
+func (x VectorStorage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VectorStorage.Descriptor instead.
+func (VectorStorage) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_collection_proto_rawDescGZIP(), []int{1}
+}
+
 // Collection is a named set of items (and user profiles) with one dimension, one metric and one attribute schema.
 type Collection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,8 +320,10 @@ type IndexConfig struct {
 	M int32 `protobuf:"varint,1,opt,name=m,proto3" json:"m,omitempty"`
 	// efConstruction: beam width while linking a new item. m to 2,000; 0 means 100. Wider: a better graph, slower writes.
 	EfConstruction int32 `protobuf:"varint,2,opt,name=ef_construction,json=efConstruction,proto3" json:"ef_construction,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Where the index keeps vectors. Unspecified means memory.
+	VectorStorage VectorStorage `protobuf:"varint,3,opt,name=vector_storage,json=vectorStorage,proto3,enum=segue.v1.VectorStorage" json:"vector_storage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IndexConfig) Reset() {
@@ -312,6 +370,13 @@ func (x *IndexConfig) GetEfConstruction() int32 {
 	return 0
 }
 
+func (x *IndexConfig) GetVectorStorage() VectorStorage {
+	if x != nil {
+		return x.VectorStorage
+	}
+	return VectorStorage_VECTOR_STORAGE_UNSPECIFIED
+}
+
 var File_segue_v1_collection_proto protoreflect.FileDescriptor
 
 const file_segue_v1_collection_proto_rawDesc = "" +
@@ -337,15 +402,20 @@ const file_segue_v1_collection_proto_rawDesc = "" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x02 \x01(\tR\n" +
-	"collection\"D\n" +
+	"collection\"\x84\x01\n" +
 	"\vIndexConfig\x12\f\n" +
 	"\x01m\x18\x01 \x01(\x05R\x01m\x12'\n" +
-	"\x0fef_construction\x18\x02 \x01(\x05R\x0eefConstruction*\\\n" +
+	"\x0fef_construction\x18\x02 \x01(\x05R\x0eefConstruction\x12>\n" +
+	"\x0evector_storage\x18\x03 \x01(\x0e2\x17.segue.v1.VectorStorageR\rvectorStorage*\\\n" +
 	"\x06Metric\x12\x16\n" +
 	"\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rMETRIC_COSINE\x10\x01\x12\x18\n" +
 	"\x14METRIC_INNER_PRODUCT\x10\x02\x12\r\n" +
-	"\tMETRIC_L2\x10\x03B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\tMETRIC_L2\x10\x03*c\n" +
+	"\rVectorStorage\x12\x1e\n" +
+	"\x1aVECTOR_STORAGE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15VECTOR_STORAGE_MEMORY\x10\x01\x12\x17\n" +
+	"\x13VECTOR_STORAGE_FILE\x10\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_collection_proto_rawDescOnce sync.Once
@@ -359,28 +429,30 @@ func file_segue_v1_collection_proto_rawDescGZIP() []byte {
 	return file_segue_v1_collection_proto_rawDescData
 }
 
-var file_segue_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_segue_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_segue_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_segue_v1_collection_proto_goTypes = []any{
 	(Metric)(0),                   // 0: segue.v1.Metric
-	(*Collection)(nil),            // 1: segue.v1.Collection
-	(*CollectionAlias)(nil),       // 2: segue.v1.CollectionAlias
-	(*IndexConfig)(nil),           // 3: segue.v1.IndexConfig
-	(*AttributeSpec)(nil),         // 4: segue.v1.AttributeSpec
-	(*EmbeddingModel)(nil),        // 5: segue.v1.EmbeddingModel
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(VectorStorage)(0),            // 1: segue.v1.VectorStorage
+	(*Collection)(nil),            // 2: segue.v1.Collection
+	(*CollectionAlias)(nil),       // 3: segue.v1.CollectionAlias
+	(*IndexConfig)(nil),           // 4: segue.v1.IndexConfig
+	(*AttributeSpec)(nil),         // 5: segue.v1.AttributeSpec
+	(*EmbeddingModel)(nil),        // 6: segue.v1.EmbeddingModel
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_segue_v1_collection_proto_depIdxs = []int32{
 	0, // 0: segue.v1.Collection.metric:type_name -> segue.v1.Metric
-	4, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
-	3, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
-	5, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
-	6, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
+	4, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
+	6, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
+	7, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
+	1, // 5: segue.v1.IndexConfig.vector_storage:type_name -> segue.v1.VectorStorage
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_collection_proto_init() }
@@ -395,7 +467,7 @@ func file_segue_v1_collection_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_collection_proto_rawDesc), len(file_segue_v1_collection_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

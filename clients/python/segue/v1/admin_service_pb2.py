@@ -15,7 +15,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from segue.v1 import options_pb2 as segue_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csegue/v1/admin_service.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16segue/v1/options.proto\"\x89\x01\n\x08Snapshot\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x15\x43reateSnapshotRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\">\n\x16\x43reateSnapshotResponse\x12$\n\x08snapshot\x18\x01 \x01(\x0b\x32\x12.segue.v1.Snapshot\"*\n\x14ListSnapshotsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\">\n\x15ListSnapshotsResponse\x12%\n\tsnapshots\x18\x01 \x03(\x0b\x32\x12.segue.v1.Snapshot\"/\n\x19GetIndexStatisticsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"K\n\x1aGetIndexStatisticsResponse\x12-\n\nstatistics\x18\x01 \x01(\x0b\x32\x19.segue.v1.IndexStatistics\"\x85\x02\n\x0fIndexStatistics\x12\x12\n\nitem_count\x18\x01 \x01(\x03\x12\x12\n\nslot_count\x18\x03 \x01(\x03\x12\x1a\n\x12retired_slot_count\x18\x04 \x01(\x03\x12\x11\n\tmax_level\x18\x05 \x01(\x05\x12\x13\n\x0bmean_degree\x18\x06 \x01(\x01\x12\x18\n\x10\x62ytes_per_vector\x18\x07 \x01(\x01\x12\x13\n\x0bindex_bytes\x18\x08 \x01(\x03\x12\x12\n\ndisk_bytes\x18\t \x01(\x03\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x19\n\x11snapshot_revision\x18\x0b \x01(\x03\x12\x16\n\x0elog_tail_count\x18\x0c \x01(\x03\"r\n\x14MeasureRecallRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\x0eneighbor_count\x18\x02 \x01(\x05\x12\x13\n\x0bquery_count\x18\x03 \x01(\x05\x12\x0b\n\x03\x65\x66s\x18\x04 \x03(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x04\"S\n\x15MeasureRecallResponse\x12%\n\x06points\x18\x01 \x03(\x0b\x32\x15.segue.v1.RecallPoint\x12\x13\n\x0bquery_count\x18\x02 \x01(\x05\"^\n\x0bRecallPoint\x12\n\n\x02\x65\x66\x18\x01 \x01(\x05\x12\x0e\n\x06recall\x18\x02 \x01(\x01\x12\x16\n\x0estandard_error\x18\x03 \x01(\x01\x12\x1b\n\x13mean_distance_count\x18\x04 \x01(\x01\"s\n\x0fListHubsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\x0eneighbor_count\x18\x02 \x01(\x05\x12\x13\n\x0bquery_count\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x11\n\tlist_size\x18\x05 \x01(\x05\"\x82\x01\n\x10ListHubsResponse\x12\x1b\n\x04hubs\x18\x01 \x03(\x0b\x32\r.segue.v1.Hub\x12\x12\n\norphan_ids\x18\x02 \x03(\t\x12\x14\n\x0corphan_count\x18\x03 \x01(\x05\x12\x13\n\x0bquery_count\x18\x04 \x01(\x05\x12\x12\n\nitem_count\x18\x05 \x01(\x05\"%\n\x03Hub\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x15\n\x13\x43reateBackupRequest\"8\n\x14\x43reateBackupResponse\x12 \n\x06\x62\x61\x63kup\x18\x01 \x01(\x0b\x32\x10.segue.v1.Backup\"\xb2\x01\n\x06\x42\x61\x63kup\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfile_count\x18\x03 \x01(\x05\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x12\n\nsent_bytes\x18\x05 \x01(\x03\x12+\n\tpositions\x18\x06 \x03(\x0b\x32\x18.segue.v1.BackupPosition\"G\n\x0e\x42\x61\x63kupPosition\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xfe\x04\n\x0c\x41\x64minService\x12i\n\x0e\x43reateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\"\x14\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12i\n\rListSnapshots\x12\x1e.segue.v1.ListSnapshotsRequest\x1a\x1f.segue.v1.ListSnapshotsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12x\n\x12GetIndexStatistics\x12#.segue.v1.GetIndexStatisticsRequest\x1a$.segue.v1.GetIndexStatisticsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12i\n\rMeasureRecall\x12\x1e.segue.v1.MeasureRecallRequest\x1a\x1f.segue.v1.MeasureRecallResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12Z\n\x08ListHubs\x12\x19.segue.v1.ListHubsRequest\x1a\x1a.segue.v1.ListHubsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12W\n\x0c\x43reateBackup\x12\x1d.segue.v1.CreateBackupRequest\x1a\x1e.segue.v1.CreateBackupResponse\"\x08\x8a\xe7\x18\x04\x08\x03\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csegue/v1/admin_service.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16segue/v1/options.proto\"\x89\x01\n\x08Snapshot\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x15\x43reateSnapshotRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\">\n\x16\x43reateSnapshotResponse\x12$\n\x08snapshot\x18\x01 \x01(\x0b\x32\x12.segue.v1.Snapshot\"*\n\x14ListSnapshotsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\">\n\x15ListSnapshotsResponse\x12%\n\tsnapshots\x18\x01 \x03(\x0b\x32\x12.segue.v1.Snapshot\"/\n\x19GetIndexStatisticsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"K\n\x1aGetIndexStatisticsResponse\x12-\n\nstatistics\x18\x01 \x01(\x0b\x32\x19.segue.v1.IndexStatistics\"\x99\x02\n\x0fIndexStatistics\x12\x12\n\nitem_count\x18\x01 \x01(\x03\x12\x12\n\nslot_count\x18\x03 \x01(\x03\x12\x1a\n\x12retired_slot_count\x18\x04 \x01(\x03\x12\x11\n\tmax_level\x18\x05 \x01(\x05\x12\x13\n\x0bmean_degree\x18\x06 \x01(\x01\x12\x18\n\x10\x62ytes_per_vector\x18\x07 \x01(\x01\x12\x13\n\x0bindex_bytes\x18\x08 \x01(\x03\x12\x12\n\ndisk_bytes\x18\t \x01(\x03\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x19\n\x11snapshot_revision\x18\x0b \x01(\x03\x12\x16\n\x0elog_tail_count\x18\x0c \x01(\x03\x12\x12\n\nfile_bytes\x18\r \x01(\x03\"r\n\x14MeasureRecallRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\x0eneighbor_count\x18\x02 \x01(\x05\x12\x13\n\x0bquery_count\x18\x03 \x01(\x05\x12\x0b\n\x03\x65\x66s\x18\x04 \x03(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x04\"S\n\x15MeasureRecallResponse\x12%\n\x06points\x18\x01 \x03(\x0b\x32\x15.segue.v1.RecallPoint\x12\x13\n\x0bquery_count\x18\x02 \x01(\x05\"^\n\x0bRecallPoint\x12\n\n\x02\x65\x66\x18\x01 \x01(\x05\x12\x0e\n\x06recall\x18\x02 \x01(\x01\x12\x16\n\x0estandard_error\x18\x03 \x01(\x01\x12\x1b\n\x13mean_distance_count\x18\x04 \x01(\x01\"s\n\x0fListHubsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\x0eneighbor_count\x18\x02 \x01(\x05\x12\x13\n\x0bquery_count\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x11\n\tlist_size\x18\x05 \x01(\x05\"\x82\x01\n\x10ListHubsResponse\x12\x1b\n\x04hubs\x18\x01 \x03(\x0b\x32\r.segue.v1.Hub\x12\x12\n\norphan_ids\x18\x02 \x03(\t\x12\x14\n\x0corphan_count\x18\x03 \x01(\x05\x12\x13\n\x0bquery_count\x18\x04 \x01(\x05\x12\x12\n\nitem_count\x18\x05 \x01(\x05\"%\n\x03Hub\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x15\n\x13\x43reateBackupRequest\"8\n\x14\x43reateBackupResponse\x12 \n\x06\x62\x61\x63kup\x18\x01 \x01(\x0b\x32\x10.segue.v1.Backup\"\xb2\x01\n\x06\x42\x61\x63kup\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfile_count\x18\x03 \x01(\x05\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x12\n\nsent_bytes\x18\x05 \x01(\x03\x12+\n\tpositions\x18\x06 \x03(\x0b\x32\x18.segue.v1.BackupPosition\"G\n\x0e\x42\x61\x63kupPosition\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xfe\x04\n\x0c\x41\x64minService\x12i\n\x0e\x43reateSnapshot\x12\x1f.segue.v1.CreateSnapshotRequest\x1a .segue.v1.CreateSnapshotResponse\"\x14\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12i\n\rListSnapshots\x12\x1e.segue.v1.ListSnapshotsRequest\x1a\x1f.segue.v1.ListSnapshotsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12x\n\x12GetIndexStatistics\x12#.segue.v1.GetIndexStatisticsRequest\x1a$.segue.v1.GetIndexStatisticsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12i\n\rMeasureRecall\x12\x1e.segue.v1.MeasureRecallRequest\x1a\x1f.segue.v1.MeasureRecallResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12Z\n\x08ListHubs\x12\x19.segue.v1.ListHubsRequest\x1a\x1a.segue.v1.ListHubsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x03\x12W\n\x0c\x43reateBackup\x12\x1d.segue.v1.CreateBackupRequest\x1a\x1e.segue.v1.CreateBackupResponse\"\x08\x8a\xe7\x18\x04\x08\x03\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.admin_service_pb2', globals())
@@ -50,27 +50,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _GETINDEXSTATISTICSRESPONSE._serialized_start=505
   _GETINDEXSTATISTICSRESPONSE._serialized_end=580
   _INDEXSTATISTICS._serialized_start=583
-  _INDEXSTATISTICS._serialized_end=844
-  _MEASURERECALLREQUEST._serialized_start=846
-  _MEASURERECALLREQUEST._serialized_end=960
-  _MEASURERECALLRESPONSE._serialized_start=962
-  _MEASURERECALLRESPONSE._serialized_end=1045
-  _RECALLPOINT._serialized_start=1047
-  _RECALLPOINT._serialized_end=1141
-  _LISTHUBSREQUEST._serialized_start=1143
-  _LISTHUBSREQUEST._serialized_end=1258
-  _LISTHUBSRESPONSE._serialized_start=1261
-  _LISTHUBSRESPONSE._serialized_end=1391
-  _HUB._serialized_start=1393
-  _HUB._serialized_end=1430
-  _CREATEBACKUPREQUEST._serialized_start=1432
-  _CREATEBACKUPREQUEST._serialized_end=1453
-  _CREATEBACKUPRESPONSE._serialized_start=1455
-  _CREATEBACKUPRESPONSE._serialized_end=1511
-  _BACKUP._serialized_start=1514
-  _BACKUP._serialized_end=1692
-  _BACKUPPOSITION._serialized_start=1694
-  _BACKUPPOSITION._serialized_end=1765
-  _ADMINSERVICE._serialized_start=1768
-  _ADMINSERVICE._serialized_end=2406
+  _INDEXSTATISTICS._serialized_end=864
+  _MEASURERECALLREQUEST._serialized_start=866
+  _MEASURERECALLREQUEST._serialized_end=980
+  _MEASURERECALLRESPONSE._serialized_start=982
+  _MEASURERECALLRESPONSE._serialized_end=1065
+  _RECALLPOINT._serialized_start=1067
+  _RECALLPOINT._serialized_end=1161
+  _LISTHUBSREQUEST._serialized_start=1163
+  _LISTHUBSREQUEST._serialized_end=1278
+  _LISTHUBSRESPONSE._serialized_start=1281
+  _LISTHUBSRESPONSE._serialized_end=1411
+  _HUB._serialized_start=1413
+  _HUB._serialized_end=1450
+  _CREATEBACKUPREQUEST._serialized_start=1452
+  _CREATEBACKUPREQUEST._serialized_end=1473
+  _CREATEBACKUPRESPONSE._serialized_start=1475
+  _CREATEBACKUPRESPONSE._serialized_end=1531
+  _BACKUP._serialized_start=1534
+  _BACKUP._serialized_end=1712
+  _BACKUPPOSITION._serialized_start=1714
+  _BACKUPPOSITION._serialized_end=1785
+  _ADMINSERVICE._serialized_start=1788
+  _ADMINSERVICE._serialized_end=2426
 # @@protoc_insertion_point(module_scope)
