@@ -158,7 +158,7 @@ func (in *interceptors) enter(ctx context.Context, info *tap.Info) (*call, error
 	if err := in.admission.Allow(c.caller.Subject); err != nil {
 		return nil, err
 	}
-	return c, in.admission.Room(c.rule.Priority)
+	return c, in.admission.Room(ctx, c.rule.Priority)
 }
 
 // shed counts an error that says that a call was not begun.

@@ -177,8 +177,9 @@ func (c *Controller) yields(p seguev1.Priority) bool {
 	return false
 }
 
-// Room says whether Admit could admit a call now, before its message is read: nil, or *OverloadedError. Cheap.
-func (c *Controller) Room(p seguev1.Priority) error {
+// Room says whether Admit could admit a call now, before its message is read: nil, *OverloadedError or context.DeadlineExceeded. ctx has
+// the call's deadline. Cheap.
+func (c *Controller) Room(ctx context.Context, p seguev1.Priority) error {
 	pool, rank := c.pool(p)
 	switch {
 	case pool == nil:
@@ -189,7 +190,25 @@ func (c *Controller) Room(p seguev1.Priority) error {
 		pool.pressed.Add(1)
 		return &OverloadedError{Why: "queue"}
 	}
-	return nil
+	_, err := pool.left(ctx, time.Now())
+	return err
+}
+
+// left is how long a call may wait and still end before its deadline; without one, as long as there is. Where it cannot, the error is
+// context.DeadlineExceeded.
+func (p *pool) left(ctx context.Context, now time.Time) (time.Duration, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return math.MaxInt64, nil
+	}
+	// Half as much again as calls take in the mean: who waits to the last moment must not miss the deadline by a little.
+	left := deadline.Sub(now) - time.Duration(p.service.Load()*3/2)
+	// Where a processor is idle the call is tried: what calls take now is known only from calls.
+	if left <= 0 && p.limiter.Inflight() >= p.least {
+		p.pressed.Add(1)
+		return 0, context.DeadlineExceeded
+	}
+	return max(left, time.Millisecond), nil
 }
 
 // Permit is the right to run one call; Done must be called once. The zero Permit is one that nothing counts.
@@ -227,17 +246,12 @@ func (c *Controller) Admit(ctx context.Context, p seguev1.Priority) (Permit, err
 	if c.yields(p) {
 		return Permit{}, &OverloadedError{Why: "priority"}
 	}
-	began, wait := time.Now(), c.o.MaxWait
-	if deadline, ok := ctx.Deadline(); ok {
-		// Half as much again as calls take in the mean: who waits to the last moment must not miss the deadline by a little.
-		left := deadline.Sub(began) - time.Duration(pool.service.Load()*3/2)
-		// Where a processor is idle the call is tried: what calls take now is known only from calls.
-		if left <= 0 && pool.limiter.Inflight() >= pool.least {
-			pool.pressed.Add(1)
-			return Permit{}, context.DeadlineExceeded
-		}
-		wait = min(wait, max(left, time.Millisecond))
+	began := time.Now()
+	left, err := pool.left(ctx, began)
+	if err != nil {
+		return Permit{}, err
 	}
+	wait := min(c.o.MaxWait, left)
 	permit, err := pool.limiter.AcquirePermitWithMaxWait(rank.AddTo(ctx), wait)
 	if err != nil {
 		pool.pressed.Add(1)

@@ -25,7 +25,7 @@ type machine struct {
 
 // call is one call with a deadline; it says whether it was answered in time.
 func (m *machine) call(priority seguev1.Priority, deadline time.Duration) bool {
-	if m.control.Room(priority) != nil {
+	if m.control.Room(context.Background(), priority) != nil {
 		return false
 	}
 	n := m.inside.Add(1)
