@@ -9,6 +9,9 @@ CollectionService.CreateCollection         POST   /v1/collections *
 CollectionService.ListCollections          GET    /v1/collections
 CollectionService.GetCollection            GET    /v1/collections/{name}
 CollectionService.DeleteCollection         DELETE /v1/collections/{name}
+CollectionService.SetCollectionAlias       POST   /v1/aliases *
+CollectionService.ListCollectionAliases    GET    /v1/aliases
+CollectionService.DeleteCollectionAlias    DELETE /v1/aliases/{alias}
 
 RetrievalService.NearestNeighbors          POST   /v1/collections/{collection}:nearestNeighbors *
 RetrievalService.BatchNearestNeighbors     POST   /v1/collections/{collection}:batchNearestNeighbors *
