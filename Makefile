@@ -136,7 +136,7 @@ java-test: build ## tests of the Java client against bin/segue (Debian 12)
 
 .PHONY: manifests
 manifests: ## what follows the Helm chart and the flags of serve: deploy/kubernetes, and the settings in the chart's schema
-	cd tools/chart && CGO_ENABLED=0 go test -run 'TestManifests|TestSchemaKnowsSettings' . -write
+	cd tools/chart && CGO_ENABLED=0 go test -count 1 -run 'TestManifests|TestSchemaKnowsSettings' . -write
 
 .PHONY: deploy-check
 deploy-check: ## the Helm chart: lint, strict decoding, pod security (builds parts of Kubernetes: minutes, the first time)
