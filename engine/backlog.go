@@ -113,6 +113,9 @@ func (r *release) maxWaiting() int { return max(1, maxBacklogBytes/(4*r.cfg.Dim)
 
 // settle waits until the graph has caught up with the log.
 func (r *release) settle(ctx context.Context) error {
+	if r.backlog.settled() {
+		return nil // also of a release that is closing: its calls in flight are finished
+	}
 	select {
 	case <-r.backlog.done:
 		return nil

@@ -31,6 +31,9 @@ type Collection struct {
 	admin sync.Mutex
 	// standby are the releases that are loaded and not published. Guarded by admin.
 	standby map[uint32]*release
+	// leaving are the releases that were replaced and still finish their calls: closed once they have. Until then nobody
+	// else may load or drop them. Guarded by admin.
+	leaving map[uint32]chan struct{}
 
 	recordMu sync.Mutex // guards record; held over its writing
 	record   collectionRecord
@@ -54,6 +57,7 @@ func newCollection(e *Engine, id uint32, record collectionRecord, r *release, ma
 		record:     record,
 		requests:   made,
 		standby:    make(map[uint32]*release),
+		leaving:    make(map[uint32]chan struct{}),
 		jobs:       make(map[string]*importJob),
 		writes:     make(chan *write, 64),
 		control:    make(chan func()),

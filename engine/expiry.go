@@ -202,7 +202,6 @@ func (x *expiries) expired(t *table, now int64) bool {
 const searchCollect = 256
 
 // removeFrom takes what is due out of a set.
-
 func (x *expiries) removeFrom(allowed *hnsw.SlotSet) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

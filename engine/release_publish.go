@@ -195,7 +195,10 @@ func (c *Collection) publish(ctx context.Context, rel *releaseRecord, conditions
 	delete(c.standby, rel.ID)
 	src.replaced.Store(true)
 	src.announce() // who waits there for a later write goes on at the new one
+	left := make(chan struct{})
+	c.leaving[from] = left
 	c.background.Go(func() {
+		defer close(left)
 		if err := src.close(); err != nil {
 			c.engine.opts.Logger.Error("release is not freed", "collection", c.cfg.Name, "release", from, "err", err)
 		}
@@ -279,6 +282,9 @@ func (c *Collection) load(ctx context.Context, id uint32) (*release, error) {
 	if r := c.standby[id]; r != nil {
 		return r, nil
 	}
+	if err := c.awaitLeft(ctx, id); err != nil {
+		return nil, err
+	}
 	record := c.catalog()
 	r, err := recoverRelease(ctx, c.engine, c.id, &record, id, nil)
 	if err != nil {
@@ -287,6 +293,22 @@ func (c *Collection) load(ctx context.Context, id uint32) (*release, error) {
 	r.start()
 	c.standby[id] = r
 	return r, nil
+}
+
+// awaitLeft waits until a release that was replaced has finished its calls, a snapshot among them. c.admin is held; no call
+// that a release counts in takes it.
+func (c *Collection) awaitLeft(ctx context.Context, id uint32) error {
+	left, ok := c.leaving[id]
+	if !ok {
+		return nil
+	}
+	select {
+	case <-left:
+		delete(c.leaving, id)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // trimLimit returns how the log of r is trimmed: not beyond what another release still has to follow.
@@ -415,6 +437,9 @@ func (c *Collection) remove(id uint32, cancelled bool) error {
 		if err := r.close(); err != nil {
 			return fmt.Errorf("close release %d: %w", id, err)
 		}
+	}
+	if err := c.awaitLeft(context.Background(), id); err != nil {
+		return err
 	}
 	return c.drop(id)
 }

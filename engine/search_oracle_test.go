@@ -89,11 +89,12 @@ func (o *requestOracle) seed(req *SearchRequest, id string) bool {
 
 // ask answers for strategies in which an item's score is its best probe's.
 func (o *requestOracle) ask(req *SearchRequest, profile []Interest) oracleAnswer {
-	return o.askFrom(req, profile, 0)
+	return o.askFrom(req, profile, 0, false)
 }
 
-// askFrom is ask where fewer than least candidates are known not to suffice.
-func (o *requestOracle) askFrom(req *SearchRequest, profile []Interest, least int) oracleAnswer {
+// askFrom is ask where fewer than least candidates are known not to suffice, and with suffices that so many do: who picks for
+// diversity too may find K that fit among candidates of which the best in order block each other.
+func (o *requestOracle) askFrom(req *SearchRequest, profile []Interest, least int, suffices bool) oracleAnswer {
 	vecs, weights, each := o.probes(req, profile)
 	var allowed []oracleItem
 	for _, it := range o.items {
@@ -113,7 +114,7 @@ func (o *requestOracle) askFrom(req *SearchRequest, profile []Interest, least in
 	depth := o.depth(req, each)
 	for {
 		answer, deeper := o.atDepth(req, allowed, vecs, weights, each, depth)
-		if !deeper && len(answer.pool) >= min(least, len(allowed)) {
+		if (suffices || !deeper) && len(answer.pool) >= min(least, len(allowed)) {
 			return answer
 		}
 		depth *= 2

@@ -31,7 +31,10 @@ func (q *ranked) gather(ctx context.Context, depth int, last bool) error {
 			probes = q.probes[g : g+1]
 		}
 		err := q.fetch(ctx, probes, want)
-		first := len(q.list)
+		first := 0 // where the list of g begins: one list grows with the depth
+		if q.aim.each {
+			first = len(q.list)
+		}
 		q.admit(g)
 		if err != nil {
 			if q.aim.each { // the probes that were not come to have what they had

@@ -272,7 +272,7 @@ func TestDiverseSearch(t *testing.T) {
 // Objectives may differ by rounding.
 func (o *requestOracle) differsDiverse(req *SearchRequest, profile []Interest, res SearchResult) error {
 	const eps = 1e-5
-	pool := o.askFrom(req, profile, res.Info.Candidates).pool
+	pool := o.askFrom(req, profile, res.Info.Candidates, len(res.Neighbors) == req.K).pool
 	if res.Info.Candidates != len(pool) {
 		return fmt.Errorf("chosen from %d candidates, want %d", res.Info.Candidates, len(pool))
 	}

@@ -54,12 +54,18 @@ const (
 // newest two. Writes wait only for the moment in which the image is fixed. Errors: *BusyError where one is
 // being written already.
 func (c *Collection) CreateSnapshot(ctx context.Context) (SnapshotInfo, error) {
-	r, err := c.acquire()
-	if err != nil {
-		return SnapshotInfo{}, err
+	for {
+		r, err := c.acquire()
+		if err != nil {
+			return SnapshotInfo{}, err
+		}
+		info, err := r.createSnapshot(ctx)
+		r.leave()
+		if errors.Is(err, ErrClosed) && c.published.Load() != r {
+			continue // replaced while its graph caught up with the log
+		}
+		return info, err
 	}
-	defer r.leave()
-	return r.createSnapshot(ctx)
 }
 
 func (r *release) createSnapshot(ctx context.Context) (SnapshotInfo, error) {
