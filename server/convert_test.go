@@ -118,6 +118,7 @@ func TestConfigRoundTrip(t *testing.T) {
 			Metric:         rapid.SampledFrom([]engine.Metric{engine.Cosine, engine.InnerProduct, engine.L2}).Draw(t, "metric"),
 			M:              rapid.IntRange(4, 64).Draw(t, "m"),
 			EfConstruction: rapid.IntRange(64, 2000).Draw(t, "ef"),
+			VectorStorage:  rapid.SampledFrom([]engine.VectorStorage{engine.VectorsInMemory, engine.VectorsInFile}).Draw(t, "storage"),
 		}
 		types := rapid.MapOfN(rapid.StringMatching(`[a-z]{1,6}`), rapid.IntRange(int(engine.Keyword), int(engine.Markets)), 0, 5).Draw(t, "schema")
 		for _, name := range sortedKeys(types) {
