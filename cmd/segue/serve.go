@@ -297,6 +297,7 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	}
 	o.server.Metrics = ops.NewMetrics()
 	o.server.Metrics.WatchLoading(&s.loading)
+	o.server.Metrics.WatchReadiness(s.readiness)
 	if o.httpOrigins != "" {
 		o.server.HTTPOrigins = strings.Split(o.httpOrigins, ",")
 	}

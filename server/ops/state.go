@@ -36,6 +36,18 @@ func (m *Metrics) WatchLoading(l *engine.Loading) {
 	}, func() float64 { return l.Progress().Share() }))
 }
 
+// WatchReadiness adds whether calls are answered; ready is that of Handler.
+func (m *Metrics) WatchReadiness(ready func() error) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "segue_ready", Help: "1 while calls are answered, 0 while /readyz says why not.",
+	}, func() float64 {
+		if ready() != nil {
+			return 0
+		}
+		return 1
+	}))
+}
+
 // WatchEngine adds the numbers of an engine's collections and of its store.
 func (m *Metrics) WatchEngine(e *engine.Engine) {
 	m.registry.MustRegister(&engineState{engine: e, now: time.Now, known: map[string]remembered{}})
@@ -53,9 +65,47 @@ type engineState struct {
 	known map[string]remembered
 }
 
+// remembered is what was read of a collection. snapshot and imports are nil where they cannot be read (their metrics are then
+// absent, the others stay), snapshot also where there is none.
 type remembered struct {
 	statistics engine.Statistics
+	snapshot   *time.Time // when the newest snapshot was made
+	imports    *imports
 	at         time.Time
+}
+
+// imports say how far the import of a collection is that takes rows or builds; a collection has one at most. All are 0 where none
+// runs; fields are those of engine.ImportInfo.
+type imports struct{ running, accepted, built, total int }
+
+// remember reads a collection.
+func remember(ctx context.Context, c *engine.Collection, now time.Time) (remembered, error) {
+	statistics, err := c.Statistics(ctx)
+	if err != nil {
+		return remembered{}, err
+	}
+	r := remembered{statistics: statistics, at: now}
+	if kept, err := c.Snapshots(ctx); err == nil && len(kept) > 0 {
+		r.snapshot = &kept[0].CreateTime
+	}
+	if i, err := importsOf(ctx, c); err == nil {
+		r.imports = &i
+	}
+	return r, nil
+}
+
+func importsOf(ctx context.Context, c *engine.Collection) (imports, error) {
+	releases, err := c.Releases(ctx)
+	if err != nil {
+		return imports{}, err
+	}
+	for _, r := range releases {
+		if r.State == engine.ReleaseImporting || r.State == engine.ReleaseBuilding {
+			info, err := c.Import(ctx, r.JobID)
+			return imports{1, info.Accepted, info.Built, info.Total}, err
+		}
+	}
+	return imports{}, nil
 }
 
 // stat is one number with its description.
@@ -86,6 +136,16 @@ var collectionStats = []stat[engine.Statistics]{
 	gaugeOf("segue_collection_backlog_count", "Changes since a restart that searches scan and the graph lacks.", func(s engine.Statistics) float64 { return float64(s.Backlog) }, "collection"),
 }
 
+var snapshotTimeDesc = prometheus.NewDesc("segue_collection_snapshot_timestamp_seconds",
+	"When the newest snapshot was made, in seconds since 1970; absent where there is none.", []string{"collection"}, nil)
+
+var importStats = []stat[imports]{
+	gaugeOf("segue_collection_import_running_count", "1 while an import takes rows or builds.", func(i imports) float64 { return float64(i.running) }, "collection"),
+	gaugeOf("segue_collection_import_accepted_count", "Durable rows of the running import.", func(i imports) float64 { return float64(i.accepted) }, "collection"),
+	gaugeOf("segue_collection_import_built_count", "Items of the running import that are in its graph.", func(i imports) float64 { return float64(i.built) }, "collection"),
+	gaugeOf("segue_collection_import_total_count", "Items that the running import will have; 0 where it is not known.", func(i imports) float64 { return float64(i.total) }, "collection"),
+}
+
 var storeStats = []stat[engine.StoreMetrics]{
 	gaugeOf("segue_store_disk_bytes", "Size of all files of the store.", func(m engine.StoreMetrics) float64 { return float64(m.DiskBytes) }),
 	gaugeOf("segue_store_disk_available_bytes", "What the volume has left.", func(m engine.StoreMetrics) float64 { return float64(m.DiskAvailBytes) }),
@@ -109,9 +169,13 @@ func (s *engineState) Describe(out chan<- *prometheus.Desc) {
 	for _, stat := range collectionStats {
 		out <- stat.desc
 	}
+	for _, stat := range importStats {
+		out <- stat.desc
+	}
 	for _, stat := range storeStats {
 		out <- stat.desc
 	}
+	out <- snapshotTimeDesc
 	out <- fsyncDesc
 }
 
@@ -124,17 +188,24 @@ func (s *engineState) Collect(out chan<- prometheus.Metric) {
 		name := c.Config().Name
 		r, ok := s.known[name]
 		if !ok || now.Sub(r.at) >= statisticsAge {
-			statistics, err := c.Statistics(context.Background())
-			if err != nil {
+			var err error
+			if r, err = remember(context.Background(), c, now); err != nil {
 				continue
 			}
-			r = remembered{statistics, now}
 		}
 		known[name] = r
 		// These are loads, and always fresh.
 		r.statistics.Items, r.statistics.Revision, r.statistics.Backlog = c.Len(), c.Revision(), c.Backlog()
 		for _, stat := range collectionStats {
 			out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(r.statistics), name)
+		}
+		if r.snapshot != nil {
+			out <- prometheus.MustNewConstMetric(snapshotTimeDesc, prometheus.GaugeValue, float64(r.snapshot.UnixMilli())/1e3, name)
+		}
+		if r.imports != nil {
+			for _, stat := range importStats {
+				out <- prometheus.MustNewConstMetric(stat.desc, stat.kind, stat.read(*r.imports), name)
+			}
 		}
 	}
 	s.known = known
