@@ -40,7 +40,7 @@ func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allo
 	if !a.asked && !expired {
 		return a, nil
 	}
-	a.program = programOf(f, x.Attributes)
+	a.program = programOf(f, x)
 	for _, name := range x.Sets {
 		s, err := r.excluded(ctx, name)
 		if err != nil {
@@ -78,26 +78,30 @@ func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allo
 	return a, nil
 }
 
-// programOf joins a filter and excluded attributes; nil where there are neither.
-func programOf(f *Filter, excluded []AttributeExclusion) *filter.Program {
-	if len(excluded) == 0 {
+// programOf joins a filter and excluded values of attributes; nil where there are neither.
+func programOf(f *Filter, x *Exclusions) *filter.Program {
+	none := x.valuesFilter()
+	if len(none.Args) == 0 {
 		if f == nil {
 			return nil
 		}
 		return filter.Compile(f)
 	}
-	e := Filter{Op: filter.All, Args: []Filter{exclusionFilter(excluded)}}
+	e := Filter{Op: filter.All, Args: []Filter{none}}
 	if f != nil {
 		e.Args = append(e.Args, *f)
 	}
 	return filter.Compile(&e)
 }
 
-// exclusionFilter is the condition that an item has none of some values.
-func exclusionFilter(excluded []AttributeExclusion) Filter {
+// valuesFilter is the condition that an item has none of the excluded values.
+func (x *Exclusions) valuesFilter() Filter {
 	none := Filter{Op: filter.None}
-	for _, x := range excluded {
-		none.Args = append(none.Args, Filter{Op: filter.In, Attribute: x.Attribute, Values: x.Values})
+	for _, a := range x.Attributes {
+		none.Args = append(none.Args, Filter{Op: filter.In, Attribute: a.Attribute, Values: a.Values})
+	}
+	if x.Bitmap != nil {
+		none.Args = append(none.Args, x.Bitmap.condition())
 	}
 	return none
 }
@@ -145,9 +149,9 @@ func (r *release) whyDenied(ctx context.Context, a *Absence, e entry, req *Searc
 			return nil
 		}
 	}
-	for i := range x.Attributes {
-		if none := exclusionFilter(x.Attributes[i : i+1]); none.Failing(e.attributes()) != nil {
-			a.Reason, a.Clause = Excluded, none.Args[0].String()
+	for _, excluded := range x.valuesFilter().Args {
+		if excluded.Failing(e.attributes()) == nil {
+			a.Reason, a.Clause = Excluded, excluded.String()
 			a.Detail = "the request excludes " + a.Clause
 			return nil
 		}
@@ -204,6 +208,10 @@ func (p *problems) exclusions(field string, x *Exclusions, schema filter.Schema,
 	if n := len(x.Attributes); n > filter.MaxConditions {
 		p.add(ReasonOutOfRange, field+".attribute_values", "must be at most %d, are %d", filter.MaxConditions, n)
 		return
+	}
+	if x.Bitmap != nil {
+		e := x.Bitmap.condition()
+		p.filter(field+".bitmap", &e, schema)
 	}
 	values := 0
 	for i := range x.Attributes {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -16,17 +17,39 @@ type Exclusions struct {
 	Sets []string
 	// Attributes exclude the items that have one of some values (a blocked artist).
 	Attributes []AttributeExclusion
+	// Bitmap excludes the items whose attribute has a value in a bitmap; nil excludes none.
+	Bitmap *BitmapExclusion
 }
 
 // none says that nothing is excluded.
 func (x *Exclusions) none() bool {
-	return len(x.ItemIDs) == 0 && len(x.Sets) == 0 && len(x.Attributes) == 0
+	return len(x.ItemIDs) == 0 && len(x.Sets) == 0 && len(x.Attributes) == 0 && x.Bitmap == nil
 }
 
 // AttributeExclusion excludes the items whose attribute has one of the values, by the rules of a filter.
 type AttributeExclusion struct {
 	Attribute string
 	Values    []Value
+}
+
+// BitmapExclusion excludes the items whose attribute, which is an INT, has a value in the bitmap.
+type BitmapExclusion struct {
+	Attribute string
+	Values    *filter.Bitmap
+}
+
+// DecodeBitmapExclusion reads what a request excludes by bitmap; see filter.DecodeBitmap. Errors: *InvalidError of field "roaring".
+func DecodeBitmapExclusion(name string, data []byte) (*BitmapExclusion, error) {
+	values, bad := filter.DecodeBitmap(data)
+	if bad != nil {
+		return nil, &InvalidError{Violations: []Violation{{Reason: filterReasons[bad.Kind], Field: "roaring", Rule: bad.Rule}}}
+	}
+	return &BitmapExclusion{Attribute: name, Values: values}, nil
+}
+
+// condition is what an item that is excluded fulfils.
+func (x *BitmapExclusion) condition() Filter {
+	return Filter{Op: filter.InBitmap, Attribute: x.Attribute, Bitmap: x.Values}
 }
 
 // MaxExclusionSets bounds the sets of one search.

@@ -80,6 +80,9 @@ func (m *model) searchAllowed(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "blocked") == 0 {
 		x.Attributes = []AttributeExclusion{{"artists", []Value{{Type: Keyword, Keywords: []string{"a", "b"}}}}, {"plays", []Value{{Type: Int, Int: 2}, {Type: Float, Float: 3}}}}
 	}
+	if rapid.IntRange(0, 3).Draw(t, "bitmap") == 0 {
+		x.Bitmap = bitmapOf(t, "plays", 1, 4)
+	}
 	allowed := oracleOf(m.truth.metric, nil)
 	for id, it := range m.truth.items {
 		blocked := slices.Contains(x.ItemIDs, id) || slices.ContainsFunc(x.Sets, func(set string) bool { return m.excluded[set][id] })
@@ -87,6 +90,9 @@ func (m *model) searchAllowed(t *rapid.T) {
 			artists, _ := it.Attributes.Get("artists")
 			plays, ok := it.Attributes.Get("plays")
 			blocked = blocked || slices.Contains(artists.Keywords, "a") || slices.Contains(artists.Keywords, "b") || ok && (plays.Int == 2 || plays.Int == 3)
+		}
+		if plays, ok := it.Attributes.Get("plays"); x.Bitmap != nil && ok && (plays.Int == 1 || plays.Int == 4) {
+			blocked = true
 		}
 		if !blocked && (f == nil || filter.Compile(f).Match(attribute.Append(nil, it.Attributes))) {
 			allowed.items[id] = it

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
 	"github.com/segue-ann/segue/engine/filter"
@@ -47,6 +48,13 @@ func drawAllowed(t *rapid.T, rng *rand.Rand, items []Item, req *SearchRequest) {
 	}
 	if rapid.IntRange(0, 3).Draw(t, "exclude values") == 0 {
 		x.Attributes = []AttributeExclusion{{Attribute: "artists", Values: []Value{drawKeyword(rng, items, "artists"), drawKeyword(rng, items, "artists")}}}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "exclude bitmap") == 0 {
+		var plays []uint32
+		for range rapid.IntRange(0, 300).Draw(t, "bitmap values") {
+			plays = append(plays, uint32(rng.IntN(1000)))
+		}
+		x.Bitmap = bitmapOf(t, "plays", plays...)
 	}
 }
 
@@ -102,7 +110,25 @@ func (o *requestOracle) allows(req *SearchRequest, it Item) bool {
 			return false
 		}
 	}
+	if x.Bitmap != nil {
+		if v, has := it.Attributes.Get(x.Bitmap.Attribute); has && v.Type == Int && x.Bitmap.Values.Has(v.Int) {
+			return false
+		}
+	}
 	return req.Filter == nil || fulfils(req.Filter, it)
+}
+
+// bitmapOf excludes values of an attribute.
+func bitmapOf(t interface{ Fatal(...any) }, attribute string, values ...uint32) *BitmapExclusion {
+	data, err := roaring.BitmapOf(values...).ToBytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := DecodeBitmapExclusion(attribute, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
 }
 
 func hasOne(it Item, name string, values []Value) bool {

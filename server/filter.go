@@ -138,6 +138,14 @@ func (d *decoder) exclusions(field string, m *seguev1.Exclusions) engine.Exclusi
 		d.add(engine.ReasonOutOfRange, field+".attribute_values", "must be at most %d, are %d", filter.MaxConditions, n)
 		return x
 	}
+	if b := m.GetBitmap(); b != nil {
+		var err error
+		x.Bitmap, err = engine.DecodeBitmapExclusion(b.GetAttribute(), b.GetRoaring())
+		var bad *engine.InvalidError
+		if errors.As(err, &bad) {
+			d.add(bad.Violations[0].Reason, field+".bitmap."+bad.Violations[0].Field, "%s", bad.Violations[0].Rule)
+		}
+	}
 	for i, a := range m.GetAttributeValues() {
 		if len(d.violations) == engine.MaxViolations {
 			break

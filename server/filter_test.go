@@ -183,7 +183,41 @@ func TestBadFilters(t *testing.T) {
 	exclusions("unknown attribute excluded", engine.ReasonUnknownAttribute, "attribute_values[0]", &seguev1.Exclusions{AttributeValues: []*seguev1.AttributeIn{in("genre", keywords("x"))}})
 	exclusions("no values", engine.ReasonRequired, "attribute_values[0]", &seguev1.Exclusions{AttributeValues: []*seguev1.AttributeIn{in("title")}})
 	exclusions("10,001 values", engine.ReasonOutOfRange, "attribute_values[0].values", &seguev1.Exclusions{AttributeValues: []*seguev1.AttributeIn{in("title", make([]*seguev1.AttributeValue, 10_001)...)}})
+	roar := func(name string, data []byte) *seguev1.Exclusions {
+		return &seguev1.Exclusions{Bitmap: &seguev1.BitmapExclusion{Attribute: name, Roaring: data}}
+	}
+	empty := []byte{0x3a, 0x30, 0, 0, 0, 0, 0, 0}
+	exclusions("no bitmap", engine.ReasonRequired, "bitmap.roaring", roar("duration", nil))
+	exclusions("no bitmap at all", engine.ReasonInvalidFormat, "bitmap.roaring", roar("duration", []byte("heard")))
+	exclusions("bytes after the bitmap", engine.ReasonInvalidFormat, "bitmap.roaring", roar("duration", append(slices.Clone(empty), 0)))
+	exclusions("long bitmap", engine.ReasonOutOfRange, "bitmap.roaring", roar("duration", make([]byte, 1<<20+1)))
+	exclusions("bitmap of no attribute", engine.ReasonRequired, "bitmap.attribute", roar("", empty))
+	exclusions("bitmap of an unknown attribute", engine.ReasonUnknownAttribute, "bitmap.attribute", roar("genre", empty))
+	exclusions("bitmap of strings", engine.ReasonAttributeType, "bitmap.attribute", roar("title", empty))
+	exclusions("bitmap of what is not filterable", engine.ReasonNotFilterable, "bitmap.attribute", roar("isrc", empty))
 	run(t, rows)
+}
+
+// TestExclusionBitmap: items whose value is in the bitmap are not answered, and ExplainAbsence says why.
+func TestExclusionBitmap(t *testing.T) {
+	f := start(t, Options{})
+	f.create(t, &seguev1.Collection{Name: "tracks", Dimension: 2, Metric: seguev1.Metric_METRIC_L2})
+	var items []*seguev1.Item
+	for i, v := range []*seguev1.AttributeValue{intValue(3), intValue(70_000), intValue(-3), intValue(1<<32 + 3), keywords("3"), intValue(4)} {
+		items = append(items, &seguev1.Item{Id: string(rune('a' + i)), Vector: floats(float32(i), 0), Attributes: map[string]*seguev1.AttributeValue{"catalogue": v}})
+	}
+	f.upsert(t, "tracks", items...)
+	// 3 and 70,000 as the format's specification lays them out: two lists of one value.
+	data := []byte{0x3a, 0x30, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 24, 0, 0, 0, 26, 0, 0, 0, 3, 0, 0x70, 0x11}
+	req := &seguev1.NearestNeighborsRequest{Collection: "tracks", Query: byVector(0, 0), NeighborCount: 10,
+		Exclusions: &seguev1.Exclusions{Bitmap: &seguev1.BitmapExclusion{Attribute: "catalogue", Roaring: data}}}
+	if got := strings.Join(ids(f.search(t, req).GetNeighbors()), ""); got != "cdef" {
+		t.Errorf("answered %q", got)
+	}
+	absence, err := f.retrieval.ExplainAbsence(t.Context(), &seguev1.ExplainAbsenceRequest{ItemId: "b", Request: req})
+	if err != nil || absence.GetReason() != seguev1.AbsenceReason_ABSENCE_REASON_EXCLUDED || absence.GetClause() != "catalogue in a bitmap of 2 values" {
+		t.Errorf("%v, %v", absence, err)
+	}
 }
 
 // TestExclusionSets: what is added is not answered, after a restart too, until it is removed or deleted; pages list it.

@@ -74,6 +74,18 @@ func (c *column) addKeysTo(dst *hnsw.SlotSet, want []bool) {
 	}
 }
 
+// addBitmapTo is addTo for the keys of the values in b, in a column of INTs. Cost: that of skipping through the shorter of b and the keys.
+func (c *column) addBitmapTo(dst *hnsw.SlotSet, b *Bitmap) {
+	for _, r := range c.runs {
+		for _, s := range r.touched {
+			dst.Remove(s)
+		}
+		for i := range b.positions(r.keys) {
+			r.addTo(dst, i, i+1)
+		}
+	}
+}
+
 // count bounds from above how many pairs have keys in the spans.
 func (c *column) count(spans []span) int {
 	n := 0

@@ -90,11 +90,12 @@ type plan struct {
 	cost  int // of computing it, in slots touched
 }
 
-// part is what a condition reads of one column: the keys in spans, or those wanted.
+// part is what a condition reads of one column: the keys in spans, those wanted, or those of a bitmap.
 type part struct {
 	column *column
 	spans  []span
 	want   []bool
+	bitmap *Bitmap
 }
 
 // prepare finds columns and estimates costs.
@@ -129,13 +130,18 @@ func (e *evaluation) prepare(n *node) plan {
 		found = true
 		c := e.v.columns[at]
 		part := part{column: c, spans: n.spans[t]}
+		if n.bitmap != nil && t != attribute.Int {
+			continue
+		}
 		switch {
 		case n.anyValue:
 			part.spans = []span{everything}
 		case t == attribute.Keyword && len(n.keywords) > 0:
 			part.spans = e.hashes(n.keywords)
-		case t == attribute.Markets && n.markets != "":
-			part.want = e.x.markets.having(n.markets)
+		case n.bitmap != nil, t == attribute.Markets && n.markets != "":
+			if part.bitmap = n.bitmap; part.bitmap == nil {
+				part.want = e.x.markets.having(n.markets)
+			}
 			p.most += c.count([]span{everything})
 			p.parts = append(p.parts, part)
 			p.cost += c.touched()
@@ -296,9 +302,12 @@ func (e *evaluation) condition(dst *hnsw.SlotSet, parts []part) {
 		if i > 0 {
 			into = e.x.Scratch()
 		}
-		if p.want != nil {
+		switch {
+		case p.bitmap != nil:
+			p.column.addBitmapTo(into, p.bitmap)
+		case p.want != nil:
 			p.column.addKeysTo(into, p.want)
-		} else {
+		default:
 			p.column.addTo(into, p.spans)
 		}
 		if i > 0 {

@@ -29,6 +29,8 @@ const (
 	Exists
 	// InMarkets: Attribute is a MARKETS that has at least one of Markets.
 	InMarkets
+	// InBitmap: Attribute is an INT that is in Bitmap. It is made by exclusions; Filter has no such condition.
+	InBitmap
 )
 
 // Expr is a condition on one item's attributes. It is read only once made.
@@ -39,6 +41,7 @@ type Expr struct {
 	Values    []attribute.Value  // In: of any types but Markets; a Keyword stands for each of its strings
 	Low, High Bound              // Range: at least one is set, and both are of comparable types
 	Markets   []attribute.Market // InMarkets: at least one
+	Bitmap    *Bitmap            // InBitmap
 }
 
 // Bound is an end of a range.
@@ -148,6 +151,8 @@ func (c *checker) expr(e *Expr, path string, depth int) *Problem {
 		return p
 	case InMarkets:
 		return c.markets(e, join(path, "markets"))
+	case InBitmap:
+		return c.bitmap(e, path)
 	}
 	return problem(Required, path, "must have a condition")
 }
@@ -288,6 +293,19 @@ func (c *checker) markets(e *Expr, path string) *Problem {
 	return nil
 }
 
+func (c *checker) bitmap(e *Expr, path string) *Problem {
+	t, p := c.field(e.Attribute, join(path, "attribute"))
+	switch {
+	case p != nil:
+		return p
+	case t != 0 && t != attribute.Int:
+		return problem(Incomparable, join(path, "attribute"), "%q is of type %v, not INT", clip(e.Attribute), t)
+	case e.Bitmap == nil:
+		return problem(Required, join(path, "roaring"), "must be set")
+	}
+	return nil
+}
+
 // clip keeps an error short when it repeats what a caller sent.
 func clip(s string) string {
 	const most = 64
@@ -327,6 +345,8 @@ func (e *Expr) appendKey(dst []byte) []byte {
 		for _, m := range e.Markets {
 			dst = binary.AppendUvarint(dst, uint64(m))
 		}
+	case InBitmap:
+		dst = append(dst, e.Bitmap.digest[:]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(e.Attribute)))
 	return append(dst, e.Attribute...)

@@ -10,7 +10,7 @@ import (
 )
 
 // String returns the expression as a filter string. Parse reads it back to an equivalent one where the schema declares the
-// attributes; what has no string form (a list of nothing, values of several types) is written for people.
+// attributes; what has no string form (a list of nothing, values of several types, a bitmap) is written for people.
 func (e *Expr) String() string {
 	if e == nil {
 		return ""
@@ -52,6 +52,8 @@ func (e *Expr) write(b *strings.Builder, nested bool) {
 			values[i] = m.String()
 		}
 		b.WriteString(e.Attribute + " : " + list(values))
+	case InBitmap:
+		fmt.Fprintf(b, "%s in a bitmap of %d values", e.Attribute, e.Bitmap.Len())
 	case Exists:
 		b.WriteString(e.Attribute + ":*")
 	case Range:

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
 	"github.com/segue-ann/segue/engine/attribute"
@@ -17,7 +18,7 @@ import (
 // The values of the model: few, so that conditions match, with the corners of each type.
 var (
 	words   = []string{"", "a", "b", "c", "jazz", "R&B", "it's", `say "x"`, "é", "true", "2020"}
-	ints    = []int64{math.MinInt64, -3, -1, 0, 1, 2, 3, 1 << 53, 1<<53 + 1, math.MaxInt64}
+	ints    = []int64{math.MinInt64, -3, -1, 0, 1, 2, 3, math.MaxUint32, 1 << 32, 1 << 53, 1<<53 + 1, math.MaxInt64}
 	floats  = []float64{math.Inf(-1), -1e300, -3, -0.5, math.Copysign(0, -1), 0, 1, 1.5, 3, 1 << 53, 9.3e18, 1e300}
 	moments = []int64{-1e15, -1, 0, 1, 1577836800e6, 1577836800e6 + 1, 2e15}
 	codes   = []attribute.Market{0, 1, 7, 8, 100, 675}
@@ -82,9 +83,9 @@ func (p picker) attributes() attribute.Set {
 }
 
 func (p picker) expr(depth int) Expr {
-	op := Op(p(7, "op") + 1)
+	op := Op(p(8, "op") + 1)
 	if depth == 0 {
-		op = Op(p(4, "op") + 4)
+		op = Op(p(5, "op") + 4)
 	}
 	name := append(names, "nowhere")[p(len(names)+1, "name")]
 	switch op {
@@ -127,6 +128,12 @@ func (p picker) expr(depth int) Expr {
 		return e
 	case Exists:
 		return Expr{Op: Exists, Attribute: name}
+	case InBitmap:
+		b := roaring.New()
+		for range p(4, "bitmap") {
+			b.Add([]uint32{0, 1, 2, 3, 7, math.MaxUint32}[p(6, "in bitmap")])
+		}
+		return Expr{Op: InBitmap, Attribute: name, Bitmap: bitmap(b)}
 	default:
 		return Expr{Op: InMarkets, Attribute: name, Markets: []attribute.Market{codes[p(len(codes), "market")], codes[p(len(codes), "market")]}}
 	}
@@ -151,6 +158,8 @@ func holds(e Expr, s attribute.Set) bool {
 		return true
 	case InMarkets:
 		return v.Type == attribute.Markets && slices.ContainsFunc(e.Markets, v.Markets.Has)
+	case InBitmap:
+		return v.Type == attribute.Int && slices.ContainsFunc(e.Bitmap.set.ToArray(), func(w uint32) bool { return int64(w) == v.Int })
 	case In:
 		return slices.ContainsFunc(e.Values, func(w attribute.Value) bool {
 			if v.Type == attribute.Keyword && w.Type == attribute.Keyword {

@@ -168,7 +168,7 @@ func TestStringIsEquivalent(t *testing.T) {
 
 // hasString says whether e is in the domain of String.
 func hasString(e *Expr) bool {
-	if (e.Op == All || e.Op == Any || e.Op == None) && len(e.Args) == 0 {
+	if e.Op == InBitmap || (e.Op == All || e.Op == Any || e.Op == None) && len(e.Args) == 0 {
 		return false
 	}
 	for i := range e.Args {

@@ -23,6 +23,7 @@ type node struct {
 	spans    [attribute.Markets + 1][]span // by type of column; ascending and apart
 	keywords []string                      // Keyword: ascending; the spans are made of them with the seed of an index
 	markets  attribute.MarketSet           // Markets: one of these
+	bitmap   *Bitmap                       // Int: in it
 	anyValue bool                          // Exists: every value of every type
 }
 
@@ -47,6 +48,8 @@ func compile(e *Expr) node {
 		n.anyValue = true
 	case InMarkets:
 		n.markets = attribute.NewMarketSet(e.Markets...)
+	case InBitmap:
+		n.bitmap = e.Bitmap
 	case Range:
 		first := e.Low.Value.Type
 		if !e.Low.Set {
@@ -120,6 +123,9 @@ func (n *node) match(attributes []byte) bool {
 func (n *node) holds(raw attribute.Raw) bool {
 	if n.anyValue {
 		return true
+	}
+	if n.bitmap != nil {
+		return raw.Type == attribute.Int && n.bitmap.Has(raw.Int())
 	}
 	switch raw.Type {
 	case attribute.Keyword:

@@ -70,6 +70,7 @@ const importLaw = `
 	github.com/grpc-ecosystem/grpc-gateway/... only server/gateway;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
 	github.com/cockroachdb/pebble/... only storage, storage/backup;
+	github.com/RoaringBitmap/roaring/v2 only engine/filter;
 	gocloud.dev/gcerrors              only storage/backup;
 	gocloud.dev/blob/...              only storage/backup, cmd/segue;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;

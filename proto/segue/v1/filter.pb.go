@@ -583,7 +583,10 @@ type Exclusions struct {
 	// Ids of items, at most 10,000. Ids without an item are no error.
 	ItemIds []string `protobuf:"bytes,1,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
 	// Names of exclusion sets (see ExclusionService), at most 16. A set that was never written to is empty.
-	ExclusionSets []string `protobuf:"bytes,2,rep,name=exclusion_sets,json=exclusionSets,proto3" json:"exclusion_sets,omitempty"` // Number 3 is kept for a bitmap of ids.
+	ExclusionSets []string `protobuf:"bytes,2,rep,name=exclusion_sets,json=exclusionSets,proto3" json:"exclusion_sets,omitempty"`
+	// Values of one attribute as a bitmap, for example the catalogue numbers of all that a listener heard: an item whose
+	// value is in it is excluded.
+	Bitmap *BitmapExclusion `protobuf:"bytes,3,opt,name=bitmap,proto3" json:"bitmap,omitempty"`
 	// Values of attributes, for example a blocked artist: an item that has one of them is excluded. At most 1,024
 	// attributes with 10,000 values in all, by the rules of AttributeIn.
 	AttributeValues []*AttributeIn `protobuf:"bytes,4,rep,name=attribute_values,json=attributeValues,proto3" json:"attribute_values,omitempty"`
@@ -635,9 +638,75 @@ func (x *Exclusions) GetExclusionSets() []string {
 	return nil
 }
 
+func (x *Exclusions) GetBitmap() *BitmapExclusion {
+	if x != nil {
+		return x.Bitmap
+	}
+	return nil
+}
+
 func (x *Exclusions) GetAttributeValues() []*AttributeIn {
 	if x != nil {
 		return x.AttributeValues
+	}
+	return nil
+}
+
+// BitmapExclusion excludes the items whose value of an attribute is in a bitmap.
+type BitmapExclusion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of an attribute of type INT. Required. Where the collection has a schema, one of another type is INVALID_ARGUMENT
+	// with reason ATTRIBUTE_TYPE_MISMATCH; where it has none, only values of type INT are looked up in the bitmap.
+	Attribute string `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// The values, 0 to 4,294,967,295, as a 32-bit Roaring bitmap in the portable format
+	// (https://github.com/RoaringBitmap/RoaringFormatSpec), which the libraries for Java, Go, Python, C++ and Rust write. At
+	// most 1 MiB: half a million values far apart, or any of 8 million neighbouring ones. Required; what is no such
+	// bitmap, or is followed by other bytes, is INVALID_ARGUMENT with reason INVALID_FORMAT.
+	Roaring       []byte `protobuf:"bytes,2,opt,name=roaring,proto3" json:"roaring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BitmapExclusion) Reset() {
+	*x = BitmapExclusion{}
+	mi := &file_segue_v1_filter_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BitmapExclusion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BitmapExclusion) ProtoMessage() {}
+
+func (x *BitmapExclusion) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_filter_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BitmapExclusion.ProtoReflect.Descriptor instead.
+func (*BitmapExclusion) Descriptor() ([]byte, []int) {
+	return file_segue_v1_filter_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BitmapExclusion) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *BitmapExclusion) GetRoaring() []byte {
+	if x != nil {
+		return x.Roaring
 	}
 	return nil
 }
@@ -676,12 +745,16 @@ const file_segue_v1_filter_proto_rawDesc = "" +
 	"\x05upper\"G\n" +
 	"\x10AttributeMarkets\x12\x1c\n" +
 	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\x15\n" +
-	"\x06any_of\x18\x02 \x03(\tR\x05anyOf\"\x90\x01\n" +
+	"\x06any_of\x18\x02 \x03(\tR\x05anyOf\"\xc3\x01\n" +
 	"\n" +
 	"Exclusions\x12\x19\n" +
 	"\bitem_ids\x18\x01 \x03(\tR\aitemIds\x12%\n" +
-	"\x0eexclusion_sets\x18\x02 \x03(\tR\rexclusionSets\x12@\n" +
-	"\x10attribute_values\x18\x04 \x03(\v2\x15.segue.v1.AttributeInR\x0fattributeValuesB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x0eexclusion_sets\x18\x02 \x03(\tR\rexclusionSets\x121\n" +
+	"\x06bitmap\x18\x03 \x01(\v2\x19.segue.v1.BitmapExclusionR\x06bitmap\x12@\n" +
+	"\x10attribute_values\x18\x04 \x03(\v2\x15.segue.v1.AttributeInR\x0fattributeValues\"I\n" +
+	"\x0fBitmapExclusion\x12\x1c\n" +
+	"\tattribute\x18\x01 \x01(\tR\tattribute\x12\x18\n" +
+	"\aroaring\x18\x02 \x01(\fR\aroaringB5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_filter_proto_rawDescOnce sync.Once
@@ -695,7 +768,7 @@ func file_segue_v1_filter_proto_rawDescGZIP() []byte {
 	return file_segue_v1_filter_proto_rawDescData
 }
 
-var file_segue_v1_filter_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_segue_v1_filter_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_segue_v1_filter_proto_goTypes = []any{
 	(*Filter)(nil),           // 0: segue.v1.Filter
 	(*FilterList)(nil),       // 1: segue.v1.FilterList
@@ -704,7 +777,8 @@ var file_segue_v1_filter_proto_goTypes = []any{
 	(*AttributeRange)(nil),   // 4: segue.v1.AttributeRange
 	(*AttributeMarkets)(nil), // 5: segue.v1.AttributeMarkets
 	(*Exclusions)(nil),       // 6: segue.v1.Exclusions
-	(*AttributeValue)(nil),   // 7: segue.v1.AttributeValue
+	(*BitmapExclusion)(nil),  // 7: segue.v1.BitmapExclusion
+	(*AttributeValue)(nil),   // 8: segue.v1.AttributeValue
 }
 var file_segue_v1_filter_proto_depIdxs = []int32{
 	1,  // 0: segue.v1.Filter.all:type_name -> segue.v1.FilterList
@@ -715,18 +789,19 @@ var file_segue_v1_filter_proto_depIdxs = []int32{
 	4,  // 5: segue.v1.Filter.range:type_name -> segue.v1.AttributeRange
 	5,  // 6: segue.v1.Filter.markets:type_name -> segue.v1.AttributeMarkets
 	0,  // 7: segue.v1.FilterList.filters:type_name -> segue.v1.Filter
-	7,  // 8: segue.v1.AttributeEquals.value:type_name -> segue.v1.AttributeValue
-	7,  // 9: segue.v1.AttributeIn.values:type_name -> segue.v1.AttributeValue
-	7,  // 10: segue.v1.AttributeRange.min:type_name -> segue.v1.AttributeValue
-	7,  // 11: segue.v1.AttributeRange.above:type_name -> segue.v1.AttributeValue
-	7,  // 12: segue.v1.AttributeRange.max:type_name -> segue.v1.AttributeValue
-	7,  // 13: segue.v1.AttributeRange.below:type_name -> segue.v1.AttributeValue
-	3,  // 14: segue.v1.Exclusions.attribute_values:type_name -> segue.v1.AttributeIn
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	8,  // 8: segue.v1.AttributeEquals.value:type_name -> segue.v1.AttributeValue
+	8,  // 9: segue.v1.AttributeIn.values:type_name -> segue.v1.AttributeValue
+	8,  // 10: segue.v1.AttributeRange.min:type_name -> segue.v1.AttributeValue
+	8,  // 11: segue.v1.AttributeRange.above:type_name -> segue.v1.AttributeValue
+	8,  // 12: segue.v1.AttributeRange.max:type_name -> segue.v1.AttributeValue
+	8,  // 13: segue.v1.AttributeRange.below:type_name -> segue.v1.AttributeValue
+	7,  // 14: segue.v1.Exclusions.bitmap:type_name -> segue.v1.BitmapExclusion
+	3,  // 15: segue.v1.Exclusions.attribute_values:type_name -> segue.v1.AttributeIn
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_filter_proto_init() }
@@ -757,7 +832,7 @@ func file_segue_v1_filter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_filter_proto_rawDesc), len(file_segue_v1_filter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
