@@ -43,6 +43,7 @@ type interceptors struct {
 	readOnly      map[string]bool // full methods whose panics are recovered
 	maxSendBytes  int
 	plans         map[seguev1.Plan]string
+	completeness  map[seguev1.Completeness]string
 
 	draining <-chan struct{}
 	streams  *sync.WaitGroup
@@ -53,7 +54,7 @@ func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *a
 		log: o.Logger, table: table, authenticator: o.Authenticator, admission: control, metrics: o.Metrics,
 		exists:   func(collection string) bool { _, err := e.Collection(collection); return err == nil },
 		slowCall: o.SlowCall, readOnly: readOnlyMethods(), maxSendBytes: o.MaxSendBytes,
-		plans: labels[seguev1.Plan](seguev1.Plan_name, "PLAN_"),
+		plans: labels[seguev1.Plan](seguev1.Plan_name, "PLAN_"), completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
 	}
 	return in
 }
@@ -242,7 +243,8 @@ func (in *interceptors) observe(ctx context.Context, c *call, req any, info *grp
 	if slow {
 		attrs = append(attrs, slog.Bool("slow", true), slog.String("collection", collection), slog.Duration("queue_wait", c.waited))
 		if search != nil {
-			attrs = append(attrs, slog.String("plan", in.plans[search.GetPlan()]), slog.Int("ef_used", int(search.GetEfUsed())),
+			attrs = append(attrs, slog.String("plan", in.plans[search.GetPlan()]),
+				slog.String("completeness", in.completeness[search.GetCompleteness()]), slog.Int("ef_used", int(search.GetEfUsed())),
 				slog.Int64("distance_count", search.GetDistanceCount()), slog.Int64("hop_count", search.GetHopCount()))
 		}
 	}

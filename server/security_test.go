@@ -334,7 +334,7 @@ func TestSlowCallsAreLogged(t *testing.T) {
 		t.Errorf("a batch is slow by nature: %s", b.String())
 	}
 	f.search(t, &seguev1.NearestNeighborsRequest{Collection: "tracks", Query: byVector(1, 2), NeighborCount: 1})
-	for _, want := range []string{`"slow":true`, `"collection":"tracks"`, `"caller":"anonymous"`, `"distance_count":`, `"queue_wait":`, `"level":"WARN"`} {
+	for _, want := range []string{`"slow":true`, `"collection":"tracks"`, `"caller":"anonymous"`, `"distance_count":`, `"completeness":"complete"`, `"queue_wait":`, `"level":"WARN"`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%s is not in %s", want, b.String())
 		}

@@ -187,7 +187,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	b := &backend{
 		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
 		turn: in.turn, backupTo: o.BackupTo,
-		metrics: o.Metrics, plans: in.plans, completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
+		metrics: o.Metrics, plans: in.plans, completeness: in.completeness,
 	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
 	seguev1.RegisterItemServiceServer(s.grpc, &itemService{b})
