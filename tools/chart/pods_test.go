@@ -217,6 +217,52 @@ func TestConfigRestarts(t *testing.T) {
 	}
 }
 
+// TestHTTPPort: the port of HTTP is open in the container, the service and the policy where the setting names it, and nowhere else.
+func TestHTTPPort(t *testing.T) {
+	seen := 0
+	each(t, func(t *testing.T, all objects) {
+		_, c := server(t, all)
+		want := []string{}
+		config := settings(t, all)
+		if listen, ok := config["http-listen"].(string); ok {
+			want, seen = append(want, listen[strings.LastIndex(listen, ":")+1:]), seen+1
+		}
+		container, service, policy := []string{}, []string{}, []string{}
+		for _, p := range c.Ports {
+			if p.Name == "http" {
+				container = append(container, fmt.Sprint(p.ContainerPort))
+			}
+		}
+		for _, p := range kinds[*corev1.Service](all)[0].Spec.Ports {
+			if p.Name != "http" {
+				continue
+			}
+			service = append(service, fmt.Sprint(p.Port))
+			if _, encrypted := config["tls-cert"]; (*p.AppProtocol == "https") != encrypted {
+				t.Errorf("the service says %s", *p.AppProtocol)
+			}
+		}
+		if !slices.Equal(container, want) || !slices.Equal(service, want) {
+			t.Errorf("container has %v, service %v, want %v", container, service, want)
+		}
+		for _, n := range kinds[*networkingv1.NetworkPolicy](all) {
+			for _, rule := range n.Spec.Ingress {
+				for _, p := range rule.Ports {
+					if p.Port.String() == "http" {
+						policy = append(policy, want...)
+					}
+				}
+			}
+			if !slices.Equal(policy, want) {
+				t.Errorf("the policy has %d ports of HTTP, want %d", len(policy), len(want))
+			}
+		}
+	})
+	if seen == 0 {
+		t.Error("no case sets http-listen")
+	}
+}
+
 // TestSelectors: service, budget and policy mean the server's pods and no others, and jobs are let in.
 func TestSelectors(t *testing.T) {
 	each(t, func(t *testing.T, all objects) {

@@ -88,6 +88,11 @@ access-file: /access/{{ .Values.access.key }}
 {{- end }}
 {{- end }}
 
+{{/* The port of HTTP with JSON; nothing where config does not set http-listen. */}}
+{{- define "segue.httpPort" -}}
+{{- with index .Values.config "http-listen" }}{{ toString . | splitList ":" | last }}{{ end }}
+{{- end }}
+
 {{/* A job's flags to reach the server: .root and .host. */}}
 {{- define "segue.clientArgs" -}}
 {{- $v := .root.Values -}}
