@@ -28,6 +28,12 @@ fields become attributes:
   null, []                    no attribute
   RFC 3339 or YYYY-MM-DD      timestamp, where the collection's schema asks for one
 
+Items and profiles may also be Parquet files (.parquet), a row each, with the same names for columns: "id",
+a string; "vector", a list of FLOAT or DOUBLE, or bytes (float32, little endian); others of string, list of
+strings, BOOLEAN, INT32, INT64, FLOAT, DOUBLE, DATE or TIMESTAMP (a timestamp also without a schema; times
+without a zone are UTC). Columns of other types end the import before it begins, and so
+do pages compressed with LZ4.
+
 Where the collection has a schema, a field that it does not declare is an error of that row;
 --fields chooses the fields to import.
 
@@ -87,9 +93,9 @@ func newImportCommand(env *environment) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.name, "collection", "", "`NAME` of the collection to write to")
-	flags.StringVar(&f.items.lines, "items", "", "JSON lines of items")
+	flags.StringVar(&f.items.lines, "items", "", "JSON lines or Parquet file of items")
 	flags.StringVar(&f.items.vectors, "vectors", "", "matrix of the items' embeddings, row i for line i")
-	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines of user profiles")
+	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines or Parquet file of user profiles")
 	flags.StringVar(&f.profileVectors, "profile-vectors", "", "matrix of the profiles' vectors")
 	flags.StringSliceVar(&f.only, "fields", nil, "`NAMES` of the fields to import as attributes, comma separated (default all)")
 	flags.Int64Var(&f.maxRejects, "max-rejects", 0, "how many rejected rows still count as success")

@@ -26,7 +26,7 @@ func fault(reason, field, format string, args ...any) *rowError {
 
 // rowConverter turns rows of files into messages.
 //
-// Every field of a JSON line but "id" and "vector" becomes an attribute. Where the collection has a schema
+// Every field of a JSON line, or column of a Parquet file, but "id" and "vector" becomes an attribute. Where the collection has a schema
 // the schema says the type; else the value does:
 //
 //	string, list of strings   KEYWORD (one value, several)
@@ -35,7 +35,7 @@ func fault(reason, field, format string, args ...any) *rowError {
 //	true, false               BOOL
 //	null, []                  no attribute
 //
-// Only a schema can ask for a TIMESTAMP, which is RFC 3339 text or a date YYYY-MM-DD (midnight UTC), and for MARKETS, which
+// A time of a Parquet file is a TIMESTAMP. Of text only a schema can ask for one, which is RFC 3339 or a date YYYY-MM-DD (midnight UTC), and for MARKETS, which
 // are a code of two letters or a list of them, where [] means available nowhere.
 // "expire_time", unless the schema declares it, is when the item expires, written like a TIMESTAMP.
 // Objects and lists of anything but strings have no attribute type and are faults.
@@ -100,6 +100,9 @@ func expireTime(v any) (*timestamppb.Timestamp, *rowError) {
 	if v == nil {
 		return nil, nil
 	}
+	if at, ok := v.(time.Time); ok {
+		return timestamppb.New(at), nil
+	}
 	text, _ := v.(string)
 	at, err := parseTime(text)
 	if err != nil {
@@ -149,13 +152,15 @@ func (c *rowConverter) attribute(name string, v any) (*seguev1.AttributeValue, *
 // attributeOf converts v, leaning towards the type want where v allows more than one.
 func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.AttributeValue, seguev1.AttributeType, *rowError) {
 	switch v := v.(type) {
+	case time.Time:
+		return timestamp(v), seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP, nil
 	case string:
 		if want == seguev1.AttributeType_ATTRIBUTE_TYPE_TIMESTAMP {
 			t, err := parseTime(v)
 			if err != nil {
 				return nil, 0, fault("INVALID_FORMAT", field, "must be RFC 3339 or YYYY-MM-DD, is %.40q", v)
 			}
-			return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_TimestampValue{TimestampValue: timestamppb.New(t)}}, want, nil
+			return timestamp(t), want, nil
 		}
 		if want == seguev1.AttributeType_ATTRIBUTE_TYPE_MARKETS {
 			return markets(v), want, nil
@@ -183,6 +188,10 @@ func attributeOf(field string, v any, want seguev1.AttributeType) (*seguev1.Attr
 		return keywords(list...), seguev1.AttributeType_ATTRIBUTE_TYPE_KEYWORD, nil
 	}
 	return nil, 0, fault("INVALID_FORMAT", field, "a JSON object cannot be an attribute")
+}
+
+func timestamp(t time.Time) *seguev1.AttributeValue {
+	return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_TimestampValue{TimestampValue: timestamppb.New(t)}}
 }
 
 func keywords(values ...string) *seguev1.AttributeValue {

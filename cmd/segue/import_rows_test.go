@@ -243,3 +243,29 @@ func TestExpireTimeOfRows(t *testing.T) {
 		}
 	}
 }
+
+// A time of a Parquet file is a TIMESTAMP, asked for or not, and says when a row expires.
+func TestAttributeOfTime(t *testing.T) {
+	at := time.Date(2026, 11, 26, 1, 2, 3, 4000, time.UTC)
+	for _, typ := range []string{"", "timestamp", "keyword"} {
+		var schema []*seguev1.AttributeSpec
+		if typ != "" {
+			var err error
+			if schema, err = parseAttributeSpecs([]string{"f:" + typ}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v, bad := newRowConverter(schema, nil).attribute("f", at)
+		switch {
+		case typ == "keyword":
+			if bad == nil || bad.Reason != "ATTRIBUTE_TYPE_MISMATCH" {
+				t.Errorf("keyword: %v, %v", v, bad)
+			}
+		case bad != nil || !v.GetTimestampValue().AsTime().Equal(at):
+			t.Errorf("%q: %v, %v", typ, v, bad)
+		}
+	}
+	if got, bad := expireTime(at); bad != nil || !got.AsTime().Equal(at) {
+		t.Errorf("expires %v, %v", got, bad)
+	}
+}

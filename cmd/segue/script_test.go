@@ -2,6 +2,7 @@ package main
 
 import (
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -19,6 +21,7 @@ import (
 //	server start DIR ...  serve DIR in the background, with more flags; $ADDR is where
 //	server stop           end it gracefully
 //	matrix FILE TEXT      make a matrix in the format of FILE's name from TEXT, a row of numbers a line
+//	parquet FILE LINES    make a Parquet file from JSON lines of tracks
 //	gzip FILE             compress FILE to FILE.gz
 //	numbers N DIM         make numbers.jsonl of N items with vectors of DIM numbers
 //	damage DIR SUFFIX     flip a bit in the middle of the largest file of DIR with that suffix
@@ -35,6 +38,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":  cmdServer,
 			"matrix":  cmdMatrix,
+			"parquet": cmdParquet,
 			"gzip":    cmdGzip,
 			"numbers": cmdNumbers,
 			"damage":  cmdDamage,
@@ -89,6 +93,30 @@ func cmdMatrix(ts *testscript.TestScript, _ bool, args []string) {
 		rows = append(rows, row)
 	}
 	ts.Check(saveMatrix(ts.MkAbs(args[0]), len(rows[0]), rows))
+}
+
+// parquetTrack is a row of the files that cmdParquet makes.
+type parquetTrack struct {
+	ID       string    `parquet:"id"`
+	Vector   []float32 `parquet:"vector,list"`
+	Title    *string   `parquet:"title,optional"`
+	Artists  []string  `parquet:"artists,list"`
+	Year     *int32    `parquet:"year,optional"`
+	Tempo    *float64  `parquet:"tempo,optional"`
+	Explicit *bool     `parquet:"explicit,optional"`
+}
+
+func cmdParquet(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: parquet FILE LINES")
+	}
+	var rows []parquetTrack
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		var row parquetTrack
+		ts.Check(json.Unmarshal([]byte(line), &row))
+		rows = append(rows, row)
+	}
+	ts.Check(parquet.WriteFile(ts.MkAbs(args[0]), rows, parquet.Compression(&parquet.Zstd)))
 }
 
 func cmdGzip(ts *testscript.TestScript, _ bool, args []string) {

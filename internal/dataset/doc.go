@@ -1,8 +1,8 @@
-// Package dataset reads and writes the files embeddings travel in: matrices of vectors and JSON lines of items.
+// Package dataset reads and writes the files embeddings travel in: matrices of vectors and JSON lines or Parquet files of items.
 //
 // # Formats
 //
-// The format is told by the file name; every format may carry a further ".gz" or ".zst".
+// The format is told by the file name; every format but Parquet may carry a further ".gz" or ".zst".
 //
 //	.npy            NumPy array, header version 1.0 or 2.0, dtype f2, f4, u1 or i4, little or native endian,
 //	                shape (rows, dim), or (dim,) for a single vector
@@ -10,6 +10,8 @@
 //	.bvecs          per row: int32 dim, dim uint8
 //	.ivecs          per row: int32 dim, dim int32
 //	.jsonl .ndjson  one JSON object a line: "id" (string, required), "vector" (array of numbers, optional), anything else
+//	.parquet        columns "id" (string, required), "vector" (list of FLOAT or DOUBLE, or bytes of float32, little
+//	                endian; optional), anything else: string, list of strings, BOOLEAN, INT, FLOAT, DOUBLE, DATE, TIMESTAMP
 //
 // # Vocabulary
 //
@@ -23,12 +25,16 @@
 // windows. A matrix is read to its end: bytes missing or left over are errors, and so checksums of the compressed
 // stream are always verified by a reader that reaches io.EOF.
 //
+// Of Parquet files the footer is judged before it is decoded, and the page headers of a row group before its pages are:
+// sizes, counts, and what compressed streams state of themselves. LZ4 is refused. A gzip or brotli page states nothing, and so is as
+// large as what it holds. Reading holds one page a column.
+//
 // [VectorReader] holds one row; of arrays in column-major (Fortran) order, whose rows are spread over the whole file, it
 // holds all.
 //
 // # Errors
 //
-// [*FormatError] names file, row and rule and ends the reading of a file. [*RowError] is about one JSON line; reading
+// [*FormatError] names file, row and rule and ends the reading of a file. [*RowError] is about one JSON line or Parquet row; reading
 // goes on after it. Values are not judged here: NaN, infinities and zero vectors come out as they stand in the file.
 //
 // # Concurrency

@@ -12,32 +12,48 @@ import (
 	"unicode/utf8"
 )
 
-// Record is one JSON line.
+// Record is one item: a JSON line, or a row of a Parquet file.
 type Record struct {
-	Row    int64          // counted from 0
-	ID     string         // "id", never empty
-	Vector []float32      // "vector"; nil if the line has none
-	Fields map[string]any // every other member; numbers are json.Number; never nil
+	Row    int64     // counted from 0
+	ID     string    // "id", never empty
+	Vector []float32 // "vector"; nil if the line has none
+	// Fields is every other member, never nil: nil, string, bool, json.Number, []any, map[string]any, and from Parquet
+	// time.Time.
+	Fields map[string]any
 }
 
-// ItemReader streams JSON lines. It holds one line and a read buffer, whatever the file's size.
+// ItemReader streams JSON lines or the rows of a Parquet file. Of lines it holds one and a read buffer, whatever the
+// file's size; of a Parquet file one page a column.
 type ItemReader struct {
 	name string
-	src  *source
-	in   *bufio.Reader
-	line []byte
+	rows itemRows
 	row  int64 // rows seen so far, bad ones included
 	err  error // sticky, io.EOF included
 }
 
-// OpenItems opens the JSON lines at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst. The caller
-// closes the reader.
+// itemRows is one format of items.
+type itemRows interface {
+	// next returns the next row without its number. Its error is a rejection of that row alone, io.EOF, or the end of reading.
+	next() (Record, error)
+	close()
+}
+
+// rejection says why one row cannot be used.
+type rejection string
+
+func (r rejection) Error() string { return string(r) }
+
+func reject(format string, args ...any) error { return rejection(fmt.Sprintf(format, args...)) }
+
+// OpenItems opens the items at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst, or in .parquet.
+// The caller closes the reader.
 func OpenItems(path string) (*ItemReader, error) { return openItems(nil, path) }
 
 // OpenItemsFS is [OpenItems] within a file system, such as an embedded one.
 func OpenItemsFS(fsys fs.FS, name string) (*ItemReader, error) { return openItems(fsys, name) }
 
-// NewItemReader reads JSON lines from r, which holds the bytes of a file called name. Closing the reader does not close r.
+// NewItemReader reads items from r, which holds the bytes of a file called name; Parquet needs an r that is an
+// [io.ReaderAt] and an [io.Seeker], like a file. Closing the reader does not close r.
 func NewItemReader(name string, r io.Reader) (*ItemReader, error) {
 	if err := checkItemExt(name); err != nil {
 		return nil, err
@@ -47,7 +63,7 @@ func NewItemReader(name string, r io.Reader) (*ItemReader, error) {
 	if err != nil {
 		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
 	}
-	return newItemReader(name, src), nil
+	return newItemReader(name, src)
 }
 
 func openItems(fsys fs.FS, name string) (*ItemReader, error) {
@@ -58,69 +74,110 @@ func openItems(fsys fs.FS, name string) (*ItemReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newItemReader(name, src), nil
+	return newItemReader(name, src)
 }
 
 func checkItemExt(name string) error {
-	switch ext, _ := splitName(name); ext {
+	switch ext, c := splitName(name); ext {
 	case ".jsonl", ".ndjson", ".json":
 		return nil
+	case ".parquet":
+		if c != plain {
+			return &FormatError{File: name, Row: -1, Rule: "a Parquet file is compressed within, not around: decompress it first"}
+		}
+		return nil
 	}
-	return &FormatError{File: name, Row: -1, Rule: "name does not end in .jsonl, .ndjson or .json (then .gz or .zst)"}
+	return &FormatError{File: name, Row: -1, Rule: "name does not end in .jsonl, .ndjson or .json (then .gz or .zst), or in .parquet"}
 }
 
-func newItemReader(name string, src *source) *ItemReader {
-	return &ItemReader{name: name, src: src, in: bufio.NewReaderSize(src, 256<<10)}
+// newItemReader takes over src, and closes it where it fails.
+func newItemReader(name string, src *source) (*ItemReader, error) {
+	if ext, _ := splitName(name); ext == ".parquet" {
+		rows, err := newParquetRows(name, src)
+		if err != nil {
+			src.close()
+			return nil, err
+		}
+		return &ItemReader{name: name, rows: rows}, nil
+	}
+	return &ItemReader{name: name, rows: &lineRows{src: src, in: bufio.NewReaderSize(src, 256<<10)}}, nil
 }
 
-// Next returns the next line. A line that cannot be used is a [*RowError], and the call after it returns the line after
-// it; a file that cannot be read on is a [*FormatError]; io.EOF follows the last line. The last two are sticky. The
+// Next returns the next item. A row that cannot be used is a [*RowError], and the call after it returns the row after
+// it; a file that cannot be read on is a [*FormatError]; io.EOF follows the last row. The last two are sticky. The
 // record is the caller's to keep.
 func (r *ItemReader) Next() (Record, error) {
 	if r.err != nil {
 		return Record{}, r.err
 	}
-	tooLong, err := r.readLine()
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			err = &FormatError{File: r.name, Row: r.row, Rule: "line cannot be read", Err: err}
+	rec, err := r.rows.next()
+	row := r.row
+	var bad rejection
+	switch {
+	case err == nil:
+		rec.Row = row
+	case errors.As(err, &bad):
+		err = &RowError{File: r.name, Row: row, Reason: string(bad)}
+	case errors.Is(err, io.EOF):
+		r.err = io.EOF
+		return Record{}, io.EOF
+	default:
+		var whole *FormatError
+		if !errors.As(err, &whole) {
+			err = &FormatError{File: r.name, Row: row, Rule: "line cannot be read", Err: err}
 		}
 		r.err = err
 		return Record{}, err
 	}
-	row := r.row
 	r.row++
-	if tooLong {
-		return Record{}, r.reject(row, "line longer than %d bytes", MaxLineBytes)
-	}
-	line := r.line
-	if row == 0 {
-		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // byte order mark of some editors
-	}
-	rec, err := parseRecord(line)
 	if err != nil {
-		return Record{}, r.reject(row, "%s", err.Error())
+		return Record{}, err
 	}
-	rec.Row = row
 	return rec, nil
 }
 
 // Close releases the file. The reader is not usable afterwards.
 func (r *ItemReader) Close() error {
-	r.src.close()
+	r.rows.close()
 	if r.err == nil {
 		r.err = fs.ErrClosed
 	}
 	return nil
 }
 
-func (r *ItemReader) reject(row int64, format string, args ...any) error {
-	return &RowError{File: r.name, Row: row, Reason: fmt.Sprintf(format, args...)}
+// lineRows reads JSON lines.
+type lineRows struct {
+	src   *source
+	in    *bufio.Reader
+	line  []byte
+	later bool // the first line was read
+}
+
+func (r *lineRows) close() { r.src.close() }
+
+func (r *lineRows) next() (Record, error) {
+	tooLong, err := r.readLine()
+	if err != nil {
+		return Record{}, err
+	}
+	line := r.line
+	if !r.later {
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // byte order mark of some editors
+		r.later = true
+	}
+	if tooLong {
+		return Record{}, reject("line longer than %d bytes", MaxLineBytes)
+	}
+	rec, err := parseRecord(line)
+	if err != nil {
+		return Record{}, reject("%s", err.Error())
+	}
+	return rec, nil
 }
 
 // readLine reads into r.line up to the next line end, which it drops. A line beyond MaxLineBytes is consumed, not kept.
 // io.EOF means that no line was left.
-func (r *ItemReader) readLine() (tooLong bool, err error) {
+func (r *lineRows) readLine() (tooLong bool, err error) {
 	r.line = r.line[:0]
 	some := false
 	for {

@@ -47,6 +47,17 @@ func (s *source) close() {
 	s.closers = nil
 }
 
+// length is the size, which what can seek also tells, by moving to its end.
+func (s *source) length() (int64, error) {
+	if seeker, ok := s.Reader.(io.Seeker); ok && s.size < 0 {
+		return seeker.Seek(0, io.SeekEnd)
+	}
+	if s.size < 0 {
+		return 0, errors.New("its size is unknown")
+	}
+	return s.size, nil
+}
+
 // newSource decompresses r as c says. size is the length of r, -1 if unknown.
 func newSource(r io.Reader, c codec, size int64) (*source, error) {
 	switch c {

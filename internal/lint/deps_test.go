@@ -74,6 +74,7 @@ const importLaw = `
 	gocloud.dev/gcerrors              only storage/backup;
 	gocloud.dev/blob/...              only storage/backup, cmd/segue;
 	github.com/klauspost/compress/... only storage, internal/dataset, examples/demo/prepare;
+	github.com/parquet-go/parquet-go/... only internal/dataset, cmd/segue/script_test.go;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
 	github.com/HdrHistogram/hdrhistogram-go only loadtest, loadtest/replay;
 	github.com/coder/hnsw             only loadtest/baseline;
