@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -46,10 +46,29 @@ func filled(t *testing.T, fs vfs.FS, n int, snapshotAt ...int) *oracle {
 	return oracleOf(Cosine, items)
 }
 
+// logBuffer keeps what several goroutines log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // verify opens the store and compares everything with the oracle. It returns what was logged.
 func verify(t *testing.T, fs vfs.FS, want *oracle) (log string) {
 	t.Helper()
-	var buf bytes.Buffer
+	var buf logBuffer
 	o := testOptions(fs)
 	o.Logger = slog.New(slog.NewTextHandler(&buf, nil))
 	o.Store.Logger = slog.New(slog.DiscardHandler)

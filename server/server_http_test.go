@@ -38,6 +38,10 @@ func jsonServer(t *testing.T, f *fixture) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	scheme := "http"
+	if f.server.json.http.TLSConfig != nil { // to serve makes one where there is none
+		scheme = "https"
+	}
 	served := make(chan error, 1)
 	go func() { served <- f.server.ServeHTTP(lis) }()
 	t.Cleanup(func() {
@@ -47,10 +51,6 @@ func jsonServer(t *testing.T, f *fixture) string {
 			t.Error(err)
 		}
 	})
-	scheme := "http"
-	if f.server.json.http.TLSConfig != nil {
-		scheme = "https"
-	}
 	return scheme + "://" + lis.Addr().String()
 }
 

@@ -153,6 +153,7 @@ func TestTimeout(t *testing.T) {
 		var took time.Duration
 		s.Offer(func(ctx context.Context) { <-ctx.Done(); took = time.Since(began) })
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if took != time.Minute {
 			t.Errorf("the job was let run for %v", took)
 		}
