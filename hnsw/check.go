@@ -103,7 +103,7 @@ func (k *checker) states() {
 	for _, l := range x.limbo.slots[x.limbo.head:] {
 		list(l.slot, stateLimbo)
 	}
-	live, upper := 0, uint32(0)
+	live, upper, links := 0, uint32(0), 0
 	for slot := range slots {
 		level := x.level(slot)
 		if x.upperAt[slot] != upper {
@@ -114,6 +114,7 @@ func (k *checker) states() {
 		if state < slots {
 			live++
 			state = 0
+			links += rowLength(x.row(slot, 0))
 		}
 		if x.isLive(slot) != (state == 0) {
 			k.fault(RuleState, slot, 0, "live bit %t, parent %#x", x.isLive(slot), x.loadParent(slot))
@@ -132,6 +133,9 @@ func (k *checker) states() {
 	}
 	if live != x.Len() {
 		k.fault(RuleState, 0, 0, "%d live slots, counted %d", live, x.Len())
+	}
+	if int64(links) != x.links.Load() {
+		k.fault(RuleState, 0, 0, "%d links on level 0, counted %d", links, x.links.Load())
 	}
 	if upper != x.upperNext {
 		k.fault(RuleState, 0, 0, "%d upper rows, counted %d", upper, x.upperNext)

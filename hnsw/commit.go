@@ -66,6 +66,7 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 	for level := min(p.level, p.found); level >= 0; level-- {
 		setRow(x.rowForWrite(slot, level), p.links[level])
 	}
+	x.links.Add(int64(len(p.links[0])))
 	x.setParent(slot, parent)
 	x.setLive(slot, true)
 	for level := 0; level <= min(p.level, p.found); level++ {

@@ -28,6 +28,7 @@ func (x *Index) Delete(slot uint32) error {
 	c := &x.c
 	before := c.scorer.count
 	x.setLive(slot, false)
+	x.links.Add(-int64(rowLength(x.row(slot, 0))))
 	x.unlisted(slot)
 	if at, top := unpackEntryPoint(x.entry.Load()); at == slot {
 		x.entry.Store(x.nextEntry(slot, top))

@@ -3,6 +3,7 @@ package hnsw
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/segue-ann/segue/internal/quantize"
 )
@@ -66,4 +67,24 @@ func HeaderV1(header []byte) []byte {
 func SealCalibration(b []byte) []byte {
 	b = append([]byte(nil), b[:max(0, len(b)-4)]...)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// CutOff takes all links between the given slots and others out of level 0, at both ends.
+func CutOff(x *Index, slots []uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, v := range slots {
+		for _, w := range appendLinks(nil, x.row(v, 0)) {
+			if !slices.Contains(slots, w) {
+				x.removeLink(v, w, 0)
+				x.removeLink(w, v, 0)
+			}
+		}
+	}
+}
+
+// EntrySlot returns the slot of the entry point of an index that is not empty.
+func EntrySlot(x *Index) uint32 {
+	slot, _ := unpackEntryPoint(x.entry.Load())
+	return slot
 }

@@ -57,6 +57,7 @@ type Index struct {
 	epoch     atomic.Uint64           // advances with every deletion; see reclaim.go
 	backlog   atomic.Pointer[backlog] // nil: none; see backlog.go
 	commits   atomic.Uint64           // links committed; recent[i%len] is the i-th
+	links     atomic.Int64            // links of live nodes on level 0, of both kinds
 	distances atomic.Uint64           // distances computed by Link and Delete
 
 	_ [cachePad]byte

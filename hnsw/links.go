@@ -120,6 +120,9 @@ func (x *Index) addLink(u, v uint32, level int) {
 			at = x.leastLink(row)
 		}
 	}
+	if level == 0 && atomic.LoadUint32(&row[at]) == nilSlot {
+		x.links.Add(1)
+	}
 	atomic.StoreUint32(&row[at], v)
 }
 
@@ -147,6 +150,9 @@ func (x *Index) removeLink(u, v uint32, level int) {
 	last := rowLength(row) - 1
 	atomic.StoreUint32(&row[at], atomic.LoadUint32(&row[last]))
 	atomic.StoreUint32(&row[last], nilSlot)
+	if level == 0 {
+		x.links.Add(-1)
+	}
 }
 
 // join links u and v both ways; both have room. The caller holds mu.

@@ -309,6 +309,7 @@ func (r *Restorer) settle() (problem string) {
 	wg.Wait()
 	top, roots, cyclic := 0, 0, false
 	for _, p := range parts {
+		x.links.Add(p.links)
 		if p.problem != "" {
 			return p.problem
 		}
@@ -336,6 +337,7 @@ func (r *Restorer) settle() (problem string) {
 // settled is what a part of the slots shows.
 type settled struct {
 	top, roots int
+	links      int64 // on level 0
 	cyclic     bool
 	problem    string
 }
@@ -359,6 +361,7 @@ func (p *settled) look(x *Index, from, to uint32) {
 		if parent == slot {
 			p.roots++
 		}
+		p.links += int64(rowLength(x.row(slot, 0)))
 		level := x.level(slot)
 		p.top = max(p.top, level)
 		for ; level >= 0; level-- {

@@ -42,6 +42,12 @@ func (v *visited) mark(slot uint32) int {
 	return int(^w >> (slot & 31) & 1)
 }
 
+// has reports whether slot is in the set.
+func (v *visited) has(slot uint32) bool {
+	at := int(slot >> 5)
+	return at < len(v.words) && (v.words[at]^v.epoch)>>32 == 0 && v.words[at]>>(slot&31)&1 != 0
+}
+
 // markIf is mark if is is 1. If it is 0 nothing changes and the result is 0; no branch depends on that either.
 func (v *visited) markIf(slot uint32, is int) int {
 	at := int(slot >> 5)
