@@ -160,6 +160,7 @@ func (x *Index) refit() {
 
 // publishCodes makes c what walks read from now on; nil: the vectors. The caller holds mu.
 func (x *Index) publishCodes(c *codes) {
+	x.c.victims.scorer.codes = x.linkCodes(c)
 	if old := x.codes.Swap(c); old != nil {
 		x.fit.retired = append(x.fit.retired, retiredCodes{old, x.epoch.Load()})
 		x.epoch.Add(1)

@@ -20,11 +20,10 @@ const (
 type committer struct {
 	x       *Index
 	scorer  scorer
+	victims victims // its scorer reads what links are judged by now; see Index.linkCodes
 	ids     []uint32
 	keys    []uint32
-	entries []uint64
 	poor    []uint32 // nodes that may have fewer than minLinks links on level 0
-	near    []uint32 // a row and the link that wants to enter it, ascending by distance
 	wave    []uint32
 	visited visited
 	matrix  []uint32 // keys between the neighbours of a deleted node
@@ -35,6 +34,7 @@ type committer struct {
 func (c *committer) init(x *Index) {
 	c.x = x
 	c.scorer.init(x)
+	c.victims.init(x)
 	c.ids = make([]uint32, 0, 2*x.m0)
 	c.keys = make([]uint32, 2*x.m0)
 	c.matrix = make([]uint32, x.m0*x.m0)
@@ -42,13 +42,16 @@ func (c *committer) init(x *Index) {
 	c.parts = make([]int, x.m0)
 }
 
+// computed returns how many distances the committer has computed.
+func (c *committer) computed() int { return c.scorer.count + c.victims.scorer.count }
+
 // commit links slot as s has planned it. The caller holds mu.
 //
 // Order of publication: the vector is written; then the node's own rows, the live bit, the links of its neighbours, and
 // the entry point, all atomic. A reader who loads the id of the node therefore finds the rest of it.
 func (x *Index) commit(slot uint32, s *Searcher) {
 	c, p := &x.c, &s.plan
-	before := c.scorer.count
+	before := c.computed()
 	live := x.Len()
 	if live == 0 {
 		x.setParent(slot, slot)
@@ -57,8 +60,8 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 		x.logCommit(slot)
 		return
 	}
-	x.refreshPlan(slot, s)
 	x.encodeForCommit(slot, p)
+	x.refreshPlan(slot, s)
 	parent := c.adopter(p.links[0])
 	if !slices.Contains(p.links[0], parent) {
 		p.links[0] = append(p.links[0][:min(len(p.links[0]), x.m0-1)], parent)
@@ -71,7 +74,7 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 	x.setLive(slot, true)
 	for level := 0; level <= min(p.level, p.found); level++ {
 		for _, v := range p.links[level] {
-			c.linkBack(v, slot, level)
+			c.linkBack(v, slot, level, p)
 		}
 	}
 	c.poor = append(c.poor, slot)
@@ -82,7 +85,7 @@ func (x *Index) commit(slot uint32, s *Searcher) {
 	x.logCommit(slot)
 	x.reclaim()
 	x.refit()
-	x.distances.Add(uint64(c.scorer.count - before))
+	x.distances.Add(uint64(c.computed() - before))
 	if invariants.Enabled {
 		x.checkNode(slot)
 	}
@@ -99,14 +102,16 @@ func (x *Index) logCommit(slot uint32) {
 // added, and where that changes the candidates that matter, links are picked again.
 func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 	c, p := &x.c, &s.plan
-	c.scorer.bindSlot(slot)
+	if now := x.codes.Load(); now != p.codes {
+		p.rescore(slot, x.linkCodes(now))
+	}
 	_, top := unpackEntryPoint(x.entry.Load())
 	if x.Len() <= fewLive {
 		p.found = min(top, p.level)
 		c.ids = x.appendLive(c.ids[:0])
 		for level := 0; level <= p.found; level++ {
 			p.cands[level], p.reach[level] = p.cands[level][:0], 1<<64-1
-			c.mergeCands(p, level)
+			c.mergeCands(slot, p, level)
 			s.pickLinks(level)
 		}
 		return
@@ -122,7 +127,7 @@ func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 		changed := slices.ContainsFunc(p.links[level], func(v uint32) bool { return !x.isLive(v) })
 		// Also where no link died: picking again must not come upon a dead candidate that was passed over before.
 		p.cands[level] = slices.DeleteFunc(p.cands[level], func(e uint64) bool { return !x.isLive(entrySlot(e)) })
-		if c.mergeCands(p, level) || changed {
+		if c.mergeCands(slot, p, level) || changed {
 			s.pickLinks(level)
 		}
 	}
@@ -132,16 +137,31 @@ func (x *Index) refreshPlan(slot uint32, s *Searcher) {
 	}
 }
 
+// rescore gives the candidates of a plan the keys that they have by to: walks have come to read something else since.
+func (p *linkPlan) rescore(slot uint32, to *codes) {
+	p.picker.scorer.codes = to
+	p.picker.scorer.bindSlot(slot)
+	for level := 0; level <= p.found; level++ {
+		cands := p.cands[level]
+		for i, e := range cands {
+			cands[i] = packEntry(p.picker.scorer.key(entrySlot(e)), entrySlot(e))
+		}
+		slices.Sort(cands)
+		p.reach[level] = 1<<64 - 1
+	}
+}
+
 // mergeCands adds those of c.ids that have the level and are within the reach of a plan to its candidates, and reports
-// whether there are any. The new node is bound.
-func (c *committer) mergeCands(p *linkPlan, level int) bool {
+// whether there are any.
+func (c *committer) mergeCands(slot uint32, p *linkPlan, level int) bool {
 	x := c.x
+	p.picker.scorer.bindSlot(slot)
 	n := len(p.cands[level])
 	for _, v := range c.ids {
 		if x.level(v) < level {
 			continue
 		}
-		e := packEntry(c.scorer.key(v), v)
+		e := packEntry(p.picker.scorer.key(v), v)
 		if e < p.reach[level] && !slices.Contains(p.cands[level][:n], e) {
 			p.cands[level] = append(p.cands[level], e)
 		}
@@ -151,14 +171,19 @@ func (c *committer) mergeCands(p *linkPlan, level int) bool {
 }
 
 // linkBack adds u, which already links to v, to the row of v. If the row is full, the link that v can best do without is
-// dropped at both ends; that may be the new one, unless it is an edge of the tree of links.
-func (c *committer) linkBack(v, u uint32, level int) {
+// dropped at both ends; that may be the new one, unless it is an edge of the tree of links. The plan expects which it is.
+func (c *committer) linkBack(v, u uint32, level int, p *linkPlan) {
 	x := c.x
 	if x.hasRoom(v, level) {
 		x.addLink(v, u, level)
 		return
 	}
-	out := c.victim(v, u, level, false)
+	out := p.expectedVictim(v, level)
+	switch {
+	case out == u && (level > 0 || !x.isTreeLink(v, u)):
+	case out == u || out == nilSlot || linkIndex(x.row(v, level), out) < 0 || !x.mayDrop(v, out, level):
+		out = c.victims.victim(v, u, level, false)
+	}
 	if out == u {
 		x.letGo(u, v, level)
 		return
@@ -174,109 +199,4 @@ func (c *committer) replaceLink(v, out, u uint32, level int) {
 	if level == 0 {
 		c.poor = append(c.poor, out)
 	}
-}
-
-const (
-	// shortDetour ends the search for a victim: a link whose other end is so much nearer to a neighbour, as a share of squared
-	// distances, can be done without. On 500,000 vectors in 1,000 clusters, ef 32: recall .72 where any link with a share of
-	// up to .83 goes and the farthest of all if none of the 8 farthest has one, .91 where the link with the least share of all
-	// goes; 24 to 47 % more distances an insert for that, 12 to 24 % if one of up to .7 is taken at once, for the same recall.
-	shortDetour = 0.7
-
-	// ipTries is how many links of a full row, farthest first, are looked at under InnerProduct.
-	ipTries = 8
-)
-
-// victim returns the neighbour v can best do without if u comes to its full row: u, unless keep is set, or one of the row.
-//
-// A link v-w is dominated if some nearer neighbour x of v is closer to w than v is: the search can go by x. The closer, the
-// shorter the detour. The farthest link with a short detour goes; if there is none, the one with the shortest; if none is
-// dominated, the farthest. So of a cluster's many short links some go before the one to another cluster, to which half of the
-// mates are closer by a little. Never dropped are edges of the tree of
-// links and, unless nothing else is left, links whose other end has too few; above level 0 that holds for the new node as
-// well, or the first node of a new cluster would be turned away by everybody. Equal distances to u beyond maxEqualLinks
-// are not taken up at all.
-func (c *committer) victim(v, u uint32, level int, keep bool) uint32 {
-	x := c.x
-	c.near = append(appendLinks(c.near[:0], x.row(v, level)), u)
-	ids := c.near
-	keys := c.keys[:len(ids)]
-	c.scorer.bindSlot(v)
-	c.scorer.keys(ids, keys)
-	keep = keep || level == 0 && x.isTreeLink(v, u)
-	c.entries = c.entries[:0]
-	equal := 0
-	uKey := keys[len(keys)-1]
-	for i, id := range ids {
-		c.entries = append(c.entries, packEntry(keys[i], id))
-		if keys[i] == uKey {
-			equal++
-		}
-	}
-	if !keep && equal > maxEqualLinks {
-		return u
-	}
-	slices.Sort(c.entries)
-	for i, e := range c.entries {
-		ids[i] = entrySlot(e)
-	}
-	fallback, most, shortest := uint32(nilSlot), uint32(nilSlot), float32(1)
-	tries := len(ids)
-	if x.o.Metric == InnerProduct {
-		tries = ipTries
-	}
-	for i := len(ids) - 1; i >= 0 && tries > 0; i-- {
-		w := ids[i]
-		if w == u && keep || (w != u || level > 0) && !c.mayDrop(v, w, level) {
-			continue
-		}
-		if fallback == nilSlot {
-			fallback = w
-		}
-		tries--
-		if i == 0 {
-			continue
-		}
-		share := c.detour(w, entryKey(c.entries[i]), ids[:i])
-		if share <= shortDetour {
-			return w
-		}
-		if share < shortest {
-			most, shortest = w, share
-		}
-	}
-	if most != nilSlot {
-		return most
-	}
-	if fallback == nilSlot {
-		// Every other end is at its minimum. A tree degree below m0 leaves some link that is no tree edge.
-		for i := len(ids) - 1; fallback == nilSlot && i >= 0; i-- {
-			if w := ids[i]; w != u && !x.isTreeLink(v, w) {
-				fallback = w
-			}
-		}
-	}
-	return fallback
-}
-
-// mayDrop reports whether v may drop its link to w: it is no tree edge, and w keeps minLinks.
-func (c *committer) mayDrop(v, w uint32, level int) bool {
-	return degree(c.x.row(w, level)) > c.x.minLinks && (level > 0 || !c.x.isTreeLink(v, w))
-}
-
-// detour returns the least distance of the nearer ids to w as a share of key's, the distance of w to the node of the row;
-// below 1, w is dominated. Where distances are no lengths it is 0 for a dominated w, and 1 for others. Distance 0 is not
-// dominated.
-func (c *committer) detour(w, key uint32, nearer []uint32) float32 {
-	c.scorer.bindSlot(w)
-	keys := c.keys[:len(nearer)]
-	c.scorer.keys(nearer, keys)
-	nearest := slices.Min(keys)
-	switch {
-	case nearest >= key:
-		return 1
-	case c.x.o.Metric == InnerProduct:
-		return 0
-	}
-	return keyDistance(nearest) / keyDistance(key)
 }

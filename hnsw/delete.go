@@ -26,7 +26,7 @@ func (x *Index) Delete(slot uint32) error {
 		return ErrNotLive
 	}
 	c := &x.c
-	before := c.scorer.count
+	before := c.computed()
 	x.setLive(slot, false)
 	x.links.Add(-int64(rowLength(x.row(slot, 0))))
 	x.unlisted(slot)
@@ -39,7 +39,7 @@ func (x *Index) Delete(slot uint32) error {
 	c.enrich()
 	x.retire(slot)
 	x.reclaim()
-	x.distances.Add(uint64(c.scorer.count - before))
+	x.distances.Add(uint64(c.computed() - before))
 	return nil
 }
 
@@ -229,7 +229,7 @@ func (c *committer) makeRoom(v, u uint32) {
 	if x.hasRoom(v, 0) {
 		return
 	}
-	out := c.victim(v, u, 0, true)
+	out := c.victims.victim(v, u, 0, true)
 	x.drop(v, out, 0)
 	c.poor = append(c.poor, out)
 }

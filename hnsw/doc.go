@@ -42,13 +42,13 @@
 //
 // Links are two-way, so a full row that drops a link drops it at both ends. The paper lets the other end keep its half;
 // with links on both ends or none, deletion needs no reverse lists, and finds every in-neighbour in O(M). A full row gives
-// up one dominated link instead of being chosen anew (committer.victim). Under InnerProduct the other end does keep
+// up one dominated link instead of being chosen anew (victims.victim). Under InnerProduct the other end does keep
 // its half, as a one-way link (links.go): hubs of large norm cannot link back to everybody whose neighbours they are.
 //
 // Links between clusters. A graph grown at random has them from its first nodes. Replacing its nodes wears them out: a node
 // that comes into a cluster wider than its beam meets nobody else, rows that fill up drop the farthest first, and a deletion
 // pairs off neighbours of one cluster. Then searches end in the wrong cluster, at any ef. So a new node also picks among what its
-// walk saw of level 1 (Searcher.lookFurther), a full row gives up the link with the shortest detour (committer.victim), and a
+// walk saw of level 1 (Searcher.lookFurther), a full row gives up the link with the shortest detour (victims.victim), and a
 // deletion keeps together what the deleted node connected (committer.connect). See docs/adr/0008-links-between-clusters.md.
 //
 // A new node takes up to M diverse links on level 0 and is filled to M/2 (Index.linkBudget). Levels come from a hash of the
@@ -71,8 +71,9 @@
 //
 // Readers are wait-free: they load link words atomically, and whatever mixture of old and new links they see names slots
 // that they may read. A held Searcher pins an epoch, and no slot it could meet is reused before Release. Link has two
-// phases: any number of goroutines search for neighbours; then, one at a time, they commit. A commit drops candidates that
-// died and compares with the nodes committed since its search began, writes the node's own rows, then its neighbours' rows.
+// phases: any number of goroutines search for neighbours, and for the links that full rows will give up; then, one at a time,
+// they commit. A commit drops candidates that died and compares with the nodes committed since its search began, writes the
+// node's own rows, then its neighbours' rows, whose victims it chooses itself only where they have changed meanwhile.
 // Delete and BeginSnapshot are commits too. There is one lock order: Index.mu, then Index.allocMu; growMu and Snapshot.mu are
 // taken last.
 //

@@ -67,7 +67,7 @@ func (c *committer) enrichFrom(w uint32, want int, wave []uint32) {
 		if linkIndex(x.row(y, 0), w) >= 0 {
 			continue
 		}
-		if out := c.victim(y, w, 0, true); c.mayDrop(y, out, 0) {
+		if out := c.victims.victim(y, w, 0, true); c.x.mayDrop(y, out, 0) {
 			x.drop(y, out, 0)
 			x.join(w, y, 0)
 		}

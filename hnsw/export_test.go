@@ -88,3 +88,22 @@ func EntrySlot(x *Index) uint32 {
 	slot, _ := unpackEntryPoint(x.entry.Load())
 	return slot
 }
+
+// Links returns the two-way links of a node on a level.
+func Links(x *Index, slot uint32, level int) []uint32 { return appendLinks(nil, x.row(slot, level)) }
+
+// Victim returns which link the row of v gives up for u, and whether it judged by codes.
+func Victim(x *Index, v, u uint32, level int) (out uint32, codes bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.c.victims.victim(v, u, level, false), x.c.victims.scorer.codes != nil
+}
+
+// MayDrop reports whether v may drop its link to w.
+func MayDrop(x *Index, v, w uint32, level int) bool { return x.mayDrop(v, w, level) }
+
+// The constants of Victim.
+const (
+	ShortDetour = shortDetour
+	IPTries     = ipTries
+)

@@ -2,8 +2,11 @@ package hnsw
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync/atomic"
+
+	"github.com/segue-ann/segue/internal/distance"
 )
 
 // linkPlan is what the read-only phase of Link found, level by level. It belongs to a searcher, which keeps its memory.
@@ -17,6 +20,14 @@ type linkPlan struct {
 	reach   [maxLevel + 1]uint64 // entries at or beyond it are no candidates: the beam was full of better ones
 	links   [maxLevel + 1][]uint32
 	picker  neighborPicker
+	victims victims
+	expect  []expectedVictim
+}
+
+// expectedVictim is the link that the row of v on a level will give up for the new node, unless the row changes until then.
+type expectedVictim struct {
+	v, out uint32
+	level  int
 }
 
 // maxEqualCands is the most candidates at one distance in the beam of an insert; see pool.maxEqual.
@@ -47,11 +58,26 @@ func (x *Index) Link(slot uint32) error {
 		return ErrNotAllocated
 	}
 	s.planLinks(slot)
-	x.mu.Lock()
+	x.lockForCommit()
 	defer x.mu.Unlock()
 	x.commit(slot, s)
 	x.linked(slot)
 	return nil
+}
+
+// commitYields is how often a Link yields before it sleeps until its commit's turn.
+const commitYields = 200
+
+// lockForCommit takes mu. A commit takes microseconds, less than putting a goroutine to sleep and waking it, where a fifth of the
+// time of two goroutines went that link 62,461 tracks.
+func (x *Index) lockForCommit() {
+	for range commitYields {
+		if x.mu.TryLock() {
+			return
+		}
+		runtime.Gosched()
+	}
+	x.mu.Lock()
 }
 
 // beginLink moves slot from allocated to linking.
@@ -69,6 +95,12 @@ func (s *Searcher) planLinks(slot uint32) {
 	if p.codes = s.walking; p.codes != nil {
 		p.clipped = x.encode(p.codes, slot)
 	}
+	if p.picker.scorer.rows == nil {
+		p.picker.scorer.init(x)
+		p.victims.init(x)
+	}
+	p.picker.scorer.codes, p.victims.scorer.codes = x.linkCodes(p.codes), x.linkCodes(p.codes)
+	p.expect = p.expect[:0]
 	s.scorer.count, s.code.count, s.hops, s.passed = 0, 0, 0, s.passed[:0]
 	defer func() { x.distances.Add(uint64(s.scorer.count + s.code.count)) }()
 	entry := x.entry.Load()
@@ -92,6 +124,35 @@ func (s *Searcher) planLinks(slot uint32) {
 		s.pickLinks(level)
 		s.starts = append(s.starts[:0], s.pool.items...)
 	}
+	s.expectVictims(slot)
+}
+
+// expectVictims chooses, where the rows of the new node's neighbours are full, which links they will give up, as far as can be
+// seen now. It is most of the work of linking back, and the committer, which does one node at a time, is spared it.
+func (s *Searcher) expectVictims(slot uint32) {
+	x, p := s.x, &s.plan
+	before := p.victims.scorer.count
+	for level := 0; level <= p.found; level++ {
+		for _, v := range p.links[level] {
+			distance.Prefetch(x.row(v, level))
+		}
+		for _, v := range p.links[level] {
+			if !x.hasRoom(v, level) {
+				p.expect = append(p.expect, expectedVictim{v, p.victims.victim(v, slot, level, false), level})
+			}
+		}
+	}
+	s.scorer.count += p.victims.scorer.count - before
+}
+
+// expectedVictim returns what expectVictims chose, or nilSlot.
+func (p *linkPlan) expectedVictim(v uint32, level int) uint32 {
+	for _, e := range p.expect {
+		if e.v == v && e.level == level {
+			return e.out
+		}
+	}
+	return nilSlot
 }
 
 // lookFurther adds to the candidates of level 0 what the walk saw of level 1, which it has paid for: nodes from all around,
@@ -112,7 +173,7 @@ func (s *Searcher) lookFurther() {
 
 // candidates appends entries of the walk to dst, not expanded, with the keys of true distances, and sorts dst.
 func (s *Searcher) candidates(dst, entries []uint64) []uint64 {
-	if s.walking == nil {
+	if s.walking == nil || s.plan.picker.scorer.codes != nil {
 		for _, e := range entries {
 			dst = append(dst, e&^1)
 		}
@@ -137,9 +198,6 @@ func (s *Searcher) candidates(dst, entries []uint64) []uint64 {
 // pickLinks picks the new node's links on a level among the plan's candidates.
 func (s *Searcher) pickLinks(level int) {
 	p := &s.plan
-	if p.picker.scorer.rows == nil {
-		p.picker.scorer.init(s.x)
-	}
 	diverse, most := s.x.linkBudget(level)
 	before := p.picker.scorer.count
 	p.links[level] = p.picker.pick(p.links[level][:0], p.cands[level], diverse, most)

@@ -5,7 +5,7 @@ import "slices"
 // neighborPicker chooses a new node's links among the candidates its search found: Algorithm 4 of Malkov & Yashunin 2018
 // (without extendCandidates), then keepPrunedConnections.
 type neighborPicker struct {
-	scorer scorer
+	scorer linkScorer
 	cands  []uint64
 	ids    []uint32 // slots that are still open
 	at     []int32  // cands[at[i]] is ids[i]
