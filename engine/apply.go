@@ -82,12 +82,19 @@ func (r *release) apply(mutations []mutation, when linking) error {
 		if m.kind != storage.LogPutItem || last(m.id) != i || r.applied(m) {
 			continue
 		}
-		if slot, ok := r.table.slotOf(m.id); ok && r.index.Holds(slot, m.vector) {
+		if slot, ok := r.table.slotOf(m.id); ok && (m.keepsVector || r.index.Holds(slot, m.vector)) {
 			old := r.table.entries.at(slot).attributes()
 			r.table.entries.set(slot, m.id, m.lsn, m.attributes)
 			r.filters.Update(slot, old, m.attributes)
 			r.expiries.change(slot, attribute.Expiry(old), attribute.Expiry(m.attributes))
 			continue
+		}
+		if m.vector == nil { // of an item that the store has and the table lacks: broken, but not beyond what is stored
+			v, err := r.decodeVector(nil, dtypeF32, uint32(r.cfg.Dim), m.row)
+			if err != nil {
+				return fmt.Errorf("item %q: %w", m.id, err)
+			}
+			m.vector = v
 		}
 		slot, err := r.index.Allocate(m.vector)
 		if err != nil {

@@ -20,7 +20,7 @@ type mutation struct {
 	count      int
 	dtype      uint8
 	attributes []byte
-	// keepsVector says that the item has this vector already: the put takes no slot.
+	// keepsVector says that the item has this vector already: the put takes no slot, and vector is nil.
 	keepsVector bool
 	// guard, unless it is nil, is the revision that what it changes must have; 0 where there must be nothing.
 	guard *LSN
@@ -469,10 +469,18 @@ func encodeVector(v []float32) []byte {
 
 var errVectorShape = errors.New("stored vector has another type or dimension than the collection")
 
+// checkVector says whether b is the vector of an item.
+func (r *release) checkVector(dtype uint8, dim uint32, b []byte) error {
+	if dtype != dtypeF32 || int(dim) != r.cfg.Dim || len(b) != 4*r.cfg.Dim {
+		return fmt.Errorf("%w: type %d, dimension %d, %d bytes", errVectorShape, dtype, dim, len(b))
+	}
+	return nil
+}
+
 // decodeVector is the inverse of encodeVector, appending to dst[:0].
 func (r *release) decodeVector(dst []float32, dtype uint8, dim uint32, b []byte) ([]float32, error) {
-	if dtype != dtypeF32 || int(dim) != r.cfg.Dim || len(b) != 4*r.cfg.Dim {
-		return nil, fmt.Errorf("%w: type %d, dimension %d, %d bytes", errVectorShape, dtype, dim, len(b))
+	if err := r.checkVector(dtype, dim, b); err != nil {
+		return nil, err
 	}
 	dst = dst[:0]
 	for ; len(b) >= 4; b = b[4:] {

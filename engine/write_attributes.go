@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/segue-ann/segue/engine/attribute"
@@ -75,7 +74,7 @@ func (c *Collection) UpdateAttributesWith(ctx context.Context, updates []Attribu
 	return w.missing, w.rev, nil
 }
 
-// readPut returns the stored item as the put that would write it, or a delete where there is none.
+// readPut returns the stored item as the put that would write it, without its vector's components, or a delete where there is none.
 func (r *release) readPut(id string) (*mutation, error) {
 	row, err := r.rows.Item(id)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -84,31 +83,35 @@ func (r *release) readPut(id string) (*mutation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("item %q: %w", clip(id), err)
 	}
-	m, err := r.putOf(row)
-	m.row = row.Vector
-	return &m, err
+	if err := r.checkVector(row.DType, row.Dim, row.Vector); err != nil {
+		return nil, fmt.Errorf("item %q: %w", clip(id), err)
+	}
+	return &mutation{
+		kind: storage.LogPutItem, id: id, lsn: LSN(row.LSN), row: row.Vector, attributes: row.Attributes, keepsVector: true,
+	}, nil
 }
 
 // apply returns the encoded attributes after the update, which is number i of its call.
 func (u *AttributesUpdate) apply(old []byte, l Limits, i int) ([]byte, error) {
-	var kept Attributes
-	if !u.ReplaceAll {
-		var err error
-		if kept, err = attribute.Decode(old, nil); err != nil {
-			return nil, fmt.Errorf("item %q: %w", clip(u.ID), err)
-		}
-		kept = slices.DeleteFunc(kept, func(a Attribute) bool {
-			_, set := u.Set.Get(a.Name)
-			return set || slices.Contains(u.Remove, a.Name)
-		})
-	}
-	all := append(kept, u.Set...)
-	slices.SortFunc(all, func(a, b Attribute) int { return strings.Compare(a.Name, b.Name) })
-	var p problems
-	p.attributes(fmt.Sprintf("updates[%d].attributes", i), all, nil, l) // of the item as a whole: how many, and how many bytes
 	expiry := attribute.Expiry(old)
 	if u.ExpireTime != nil {
 		expiry = expiryMicros(*u.ExpireTime)
 	}
-	return attribute.AppendExpiring(nil, all, expiry), p.err()
+	change := attribute.Update{Set: u.Set, Remove: u.Remove, ReplaceAll: u.ReplaceAll}
+	all, count, size, err := change.Append(nil, old, expiry)
+	if err != nil {
+		return nil, fmt.Errorf("item %q: %w", clip(u.ID), err)
+	}
+	// Of the item as a whole: how many, and how many bytes.
+	if count > l.MaxAttributes || size > l.MaxAttributeBytes {
+		var p problems
+		field := fmt.Sprintf("updates[%d].attributes", i)
+		if count > l.MaxAttributes {
+			p.add(ReasonOutOfRange, field, "must be at most %d, are %d", l.MaxAttributes, count)
+		} else {
+			p.attributeBytes(field, size, l)
+		}
+		return nil, p.err()
+	}
+	return all, nil
 }

@@ -17,6 +17,7 @@ func (r *release) resolveGroup(g *writeGroup) {
 	x := resolution{r: r, next: LSN(r.committed.Load()), now: r.engine.micros(), requests: map[string]*write{}}
 	if slices.ContainsFunc(g.writes, (*write).reads) {
 		x.newest = make(map[stateKey]*mutation)
+		x.readAhead(g)
 	}
 	g.writes = slices.DeleteFunc(g.writes, func(w *write) bool {
 		if x.answered(g.requests, w) {
@@ -37,7 +38,7 @@ func (r *release) resolveGroup(g *writeGroup) {
 
 // reads says whether it matters to the write what is there.
 func (w *write) reads() bool {
-	return w.updates != nil || slices.ContainsFunc(w.mutations, func(m mutation) bool { return m.guard != nil || m.removes() && m.kind != storage.LogSkip })
+	return w.updates != nil || slices.ContainsFunc(w.mutations, func(m mutation) bool { return m.needsState() })
 }
 
 // resolution is the resolving of one group.
@@ -47,6 +48,8 @@ type resolution struct {
 	now  int64
 	// newest holds, of what the group changed so far, the last change; nil where no write of the group reads.
 	newest map[stateKey]*mutation
+	// ahead holds rows as they were before the group.
+	ahead map[stateKey]stored
 	// requests are those of the group that are to be made, by id.
 	requests map[string]*write
 }
@@ -139,7 +142,7 @@ func (x *resolution) mutation(w *write, i int) (*mutation, error) {
 		return x.updated(w, i)
 	}
 	m := &w.mutations[i]
-	if m.kind == storage.LogSkip || m.guard == nil && !m.removes() {
+	if !m.needsState() {
 		return m, nil
 	}
 	is, err := x.state(m.key())
@@ -189,15 +192,65 @@ func (x *resolution) guarded(key stateKey, guard *LSN, is *mutation) error {
 // there says whether a state is that of something that exists.
 func (x *resolution) there(is *mutation) bool { return !is.removes() && !over(is.attributes, x.now) }
 
+// stored is what the store has of an id.
+type stored struct {
+	is  *mutation
+	err error
+}
+
+// readAheadFrom is of how many rows on it pays to read them on all cores.
+const readAheadFrom = 8
+
+// readAhead reads the rows that the writes of a group are about, on all cores: the reads are most of what an update costs, and the writer
+// is one goroutine.
+func (x *resolution) readAhead(g *writeGroup) {
+	var keys []stateKey
+	for _, w := range g.writes {
+		for i := range w.updates {
+			keys = append(keys, stateKey{id: w.updates[i].ID})
+		}
+		for i := range w.mutations {
+			if m := &w.mutations[i]; m.needsState() {
+				keys = append(keys, m.key())
+			}
+		}
+	}
+	if len(keys) < readAheadFrom {
+		return
+	}
+	read := make([]stored, len(keys))
+	_ = parallel(len(keys), nil, func(_, i int) error {
+		read[i].is, read[i].err = x.r.read(keys[i])
+		return nil
+	})
+	x.ahead = make(map[stateKey]stored, len(keys))
+	for i, key := range keys {
+		x.ahead[key] = read[i]
+	}
+}
+
+// needsState says whether it matters to a mutation what is there.
+func (m *mutation) needsState() bool {
+	return m.guard != nil || m.removes() && m.kind != storage.LogSkip
+}
+
 // state returns what is there of an id, as the mutation that would make it so.
 func (x *resolution) state(key stateKey) (*mutation, error) {
 	if m := x.newest[key]; m != nil {
 		return m, nil
 	}
-	if !key.profile {
-		return x.r.readPut(key.id)
+	if s, ok := x.ahead[key]; ok {
+		return s.is, s.err
 	}
-	row, err := x.r.rows.Profile(key.id)
+	return x.r.read(key)
+}
+
+// read returns what the store has of an id, as the mutation that would make it so. Of an item it lacks the vector's components.
+func (r *release) read(key stateKey) (*mutation, error) {
+	if !key.profile {
+		return r.readPut(key.id)
+	}
+	row, err := r.rows.Profile(key.id)
 	if errors.Is(err, storage.ErrNotFound) {
 		return &mutation{kind: storage.LogDeleteProfile, id: key.id}, nil
 	}
@@ -222,8 +275,8 @@ func (x *resolution) updated(w *write, i int) (*mutation, error) {
 	if err := x.guarded(key, u.IfRevision, is); err != nil {
 		return nil, err
 	}
-	changed := *is
-	changed.keepsVector, changed.guard = true, nil
+	changed := *is // which keeps its vector unless a put of this group brought it
+	changed.guard = nil
 	changed.attributes, err = u.apply(is.attributes, x.r.engine.opts.Limits, i)
 	return &changed, err
 }

@@ -21,8 +21,8 @@ import (
 )
 
 // TestUpsertBenchmark measures how many upserts a second a server makes durable and visible, of new items of 128 dimensions in
-// a collection that grows from nothing: from one connection in batches, and from many; and how long the syncs of the disk took
-// meanwhile. Each part takes SEGUE_BENCH_UPSERTS seconds. The store is in TMPDIR.
+// a collection that grows from nothing, and then how many updates of an attribute of random ones: from one connection in batches, and
+// from many; and how long the syncs of the disk took meanwhile. Each part takes SEGUE_BENCH_UPSERTS seconds. The store is in TMPDIR.
 func TestUpsertBenchmark(t *testing.T) {
 	text := os.Getenv("SEGUE_BENCH_UPSERTS")
 	if text == "" {
@@ -46,7 +46,10 @@ func TestUpsertBenchmark(t *testing.T) {
 	}
 	b := upsertBench{t: t, server: s, length: time.Duration(seconds) * time.Second}
 	for _, part := range []struct{ connections, callers, batch int }{{1, 1, 1}, {1, 1, 100}, {1, 1, 1000}, {16, 64, 1}, {8, 8, 100}} {
-		b.run(part.connections, part.callers, part.batch)
+		b.run("upserts", part.connections, part.callers, part.batch, b.upsert)
+	}
+	for _, part := range []struct{ connections, callers, batch int }{{1, 1, 1}, {1, 1, 100}, {1, 1, 1000}, {16, 64, 1}, {8, 8, 100}, {4, 4, 1000}} {
+		b.run("attribute updates", part.connections, part.callers, part.batch, b.update)
 	}
 }
 
@@ -56,11 +59,51 @@ type upsertBench struct {
 	t      *testing.T
 	server *child
 	length time.Duration
-	made   int // items so far
+	made   []string // ids of items so far
+	mu     sync.Mutex
 }
 
-// run has callers, over as many connections, upsert batches of new items one call after the other.
-func (b *upsertBench) run(connections, callers, batch int) {
+// upsert writes a batch of new items, which carry six attributes.
+func (b *upsertBench) upsert(c *client.Client, rng *rand.Rand, batch int) error {
+	keyword := func(words ...string) *seguev1.AttributeValue {
+		return &seguev1.AttributeValue{Kind: &seguev1.AttributeValue_Keywords{Keywords: &seguev1.Keywords{Values: words}}}
+	}
+	req := &seguev1.BatchUpsertItemsRequest{Collection: "tracks"}
+	ids := make([]string, batch)
+	for i := range batch {
+		ids[i] = fmt.Sprintf("track:%016x", rng.Uint64())
+		req.Items = append(req.Items, &seguev1.Item{Id: ids[i], Vector: client.Vector(benchVector(rng)), Attributes: map[string]*seguev1.AttributeValue{
+			"artist": keyword(fmt.Sprint("artist:", rng.IntN(5000))), "genres": keyword("pop", fmt.Sprint("genre:", rng.IntN(50))),
+			"title": keyword("A title of about thirty letters"), "popularity": {Kind: &seguev1.AttributeValue_FloatValue{FloatValue: rng.Float64()}},
+			"explicit": {Kind: &seguev1.AttributeValue_BoolValue{BoolValue: rng.IntN(9) == 0}}, "year": {Kind: &seguev1.AttributeValue_IntValue{IntValue: 2000}},
+		}})
+	}
+	_, err := c.Items.BatchUpsertItems(b.t.Context(), req)
+	if err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.made = append(b.made, ids...)
+	}
+	return err
+}
+
+// update changes one attribute of random items.
+func (b *upsertBench) update(c *client.Client, rng *rand.Rand, batch int) error {
+	req := &seguev1.BatchUpdateItemAttributesRequest{Collection: "tracks"}
+	for range batch {
+		req.Updates = append(req.Updates, &seguev1.AttributesUpdate{ItemId: b.made[rng.IntN(len(b.made))], Attributes: map[string]*seguev1.AttributeValue{
+			"popularity": {Kind: &seguev1.AttributeValue_FloatValue{FloatValue: rng.Float64()}},
+		}})
+	}
+	resp, err := c.Items.BatchUpdateItemAttributes(b.t.Context(), req)
+	if n := len(resp.GetMissingIds()); n > 0 {
+		b.t.Errorf("%d items are missing", n)
+	}
+	return err
+}
+
+// run has callers, over as many connections, write batches one call after the other.
+func (b *upsertBench) run(what string, connections, callers, batch int, write func(c *client.Client, rng *rand.Rand, batch int) error) {
 	clients := make([]*client.Client, connections)
 	for i := range clients {
 		clients[i] = singleTryClient(b.t, b.server.addr)
@@ -70,16 +113,12 @@ func (b *upsertBench) run(connections, callers, batch int) {
 	cpu := cpuSeconds(b.server.cmd.Process.Pid)
 	var done, refused atomic.Int64
 	var wg sync.WaitGroup
-	began := time.Now()
+	began, seed := time.Now(), uint64(len(b.made))
 	for w := range callers {
 		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(b.made), uint64(w)))
-			for n := 0; time.Since(began) < b.length; n++ {
-				req := &seguev1.BatchUpsertItemsRequest{Collection: "tracks"}
-				for i := range batch {
-					req.Items = append(req.Items, &seguev1.Item{Id: fmt.Sprint(b.made, "-", w, "-", n, "-", i), Vector: client.Vector(benchVector(rng))})
-				}
-				switch _, err := clients[w%connections].Items.BatchUpsertItems(b.t.Context(), req); {
+			rng := rand.New(rand.NewPCG(seed, uint64(w)))
+			for time.Since(began) < b.length {
+				switch err := write(clients[w%connections], rng, batch); {
 				case status.Code(err) == codes.Unavailable: // more than it can do in time
 					refused.Add(1)
 				case err != nil:
@@ -93,11 +132,10 @@ func (b *upsertBench) run(connections, callers, batch int) {
 	}
 	wg.Wait()
 	took := time.Since(began).Seconds()
-	b.made += int(done.Load())
 	syncsAfter, sleptAfter := b.syncs()
-	b.t.Logf("%d connections, %d callers, batches of %d: %.0f upserts/s (%.2f cores of the server), %.0f calls/s refused, %.0f syncs/s of %.2f ms each; the collection has %d items",
-		connections, callers, batch, float64(done.Load())/took, (cpuSeconds(b.server.cmd.Process.Pid)-cpu)/took, float64(refused.Load())/took,
-		(syncsAfter-syncs)/took, 1000*(sleptAfter-slept)/max(1, syncsAfter-syncs), b.made)
+	b.t.Logf("%d connections, %d callers, batches of %d: %.0f %s/s (%.2f cores of the server), %.0f calls/s refused, %.0f syncs/s of %.2f ms each; the collection has %d items",
+		connections, callers, batch, float64(done.Load())/took, what, (cpuSeconds(b.server.cmd.Process.Pid)-cpu)/took, float64(refused.Load())/took,
+		(syncsAfter-syncs)/took, 1000*(sleptAfter-slept)/max(1, syncsAfter-syncs), len(b.made))
 }
 
 func benchVector(rng *rand.Rand) []float32 {

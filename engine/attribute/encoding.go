@@ -34,22 +34,31 @@ func Append(dst []byte, s Set) []byte { return AppendExpiring(dst, s, 0) }
 
 // AppendExpiring is Append of the attributes of something that expires at a time in microseconds since 1970 UTC; 0 is never.
 func AppendExpiring(dst []byte, s Set, expiry int64) []byte {
+	dst = appendHeader(dst, len(s), expiry)
+	for _, a := range s {
+		dst = appendAttribute(dst, a)
+	}
+	return dst
+}
+
+// appendHeader appends what comes before the attributes.
+func appendHeader(dst []byte, count int, expiry int64) []byte {
 	switch {
 	case expiry > 0:
 		dst = append(dst, formatExpiring)
 		dst = binary.AppendUvarint(dst, uint64(expiry))
-	case len(s) == 0:
+	case count == 0:
 		return dst
 	default:
 		dst = append(dst, format)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(s)))
-	for _, a := range s {
-		dst = appendString(dst, a.Name)
-		dst = append(dst, byte(a.Value.Type))
-		dst = appendValue(dst, a.Value)
-	}
-	return dst
+	return binary.AppendUvarint(dst, uint64(count))
+}
+
+func appendAttribute(dst []byte, a Attribute) []byte {
+	dst = appendString(dst, a.Name)
+	dst = append(dst, byte(a.Value.Type))
+	return appendValue(dst, a.Value)
 }
 
 func appendValue(dst []byte, v Value) []byte {
