@@ -2,11 +2,11 @@ package engine
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
 	"github.com/segue-ann/segue/engine/attribute"
+	"github.com/segue-ann/segue/internal/background"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -158,7 +158,13 @@ func (r *release) link(n int, slot func(i int) uint32, when linking) error {
 	}
 	var pause func(worker int)
 	if r.building.Load() {
-		pause = r.yield
+		if r.threads != nil && r.threads.Idle() {
+			if r.engine.readSince(recently) {
+				return r.threads.Each(n, func(_, i int) error { return r.index.Link(slot(i)) })
+			}
+		} else {
+			pause = r.yield
+		}
 	}
 	return parallel(n, pause, func(_, i int) error { return r.index.Link(slot(i)) })
 }
@@ -185,7 +191,7 @@ func parallel(n int, pause func(worker int), fn func(worker, i int) error) error
 	if pause == nil {
 		pause = func(int) {}
 	}
-	workers := min(runtime.GOMAXPROCS(0), n)
+	workers := min(background.Processors(), n)
 	if workers <= 1 {
 		for i := range n {
 			pause(0)

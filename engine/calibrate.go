@@ -86,7 +86,11 @@ func (r *release) calibrate() {
 	r.background.Go(func() {
 		defer r.engine.calibrating.Store(false)
 		began, log := time.Now(), r.engine.opts.Logger.With("collection", r.cfg.Name, "release", r.rows.Release())
-		c, err := r.measureCalibration(r.ctx)
+		var (
+			c   *hnsw.Calibration
+			err error
+		)
+		r.engine.inBackground(func() { c, err = r.measureCalibration(r.ctx) })
 		switch {
 		case r.ctx.Err() != nil: // closing
 		case err != nil || c.Sample() == 0:

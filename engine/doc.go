@@ -24,7 +24,7 @@
 // loaded from the table in the background, and filtered searches wait for that.
 //
 // Import (import.go, import_build.go): rows become durable past the log, in a release of their own; its graph is built from
-// them in the background, yielding to reads. Publication (release_publish.go): the writer swings the pointer once the
+// them in the background, on threads that leave the processors to reads (background.go). Publication (release_publish.go): the writer swings the pointer once the
 // release has followed the log of the one it replaces to its end (release_follow.go).
 //
 // # Invariants

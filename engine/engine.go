@@ -34,6 +34,9 @@ type Options struct {
 	BuildSnapshotItems int
 	// SweepInterval is how often what has expired is deleted; reads do not wait for it. Default 1 s. Negative: never.
 	SweepInterval time.Duration
+	// IdleThreads says that imports, snapshots and calibrations run on threads that get a processor only while nothing else in the
+	// process wants it, for as long as reads come (package background). Without, they share the processors with reads.
+	IdleThreads bool
 	// Now is the clock by which items, profiles and exclusions expire. Default time.Now.
 	Now func() time.Time
 	// Loading, where it is set, tells how far Open has come.

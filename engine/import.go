@@ -98,13 +98,14 @@ type importJob struct {
 	rows    *storage.Collection
 
 	mu       sync.Mutex     // held over the writing of a chunk
-	progress importProgress // what is durable
+	progress importProgress // what is durable; also in shown, for those who must not wait for a chunk
 	received uint64         // the last batch taken into chunk
 	chunk    storage.ImportChunk
 	rejects  int // in chunk
 	bytes    int // of chunk
 	closed   bool
 
+	shown  atomic.Pointer[importProgress]
 	total  atomic.Int64 // items to build
 	built  atomic.Int64
 	start  atomic.Int64 // when the build began, in nanoseconds since 1970, and what was built then
@@ -192,6 +193,7 @@ func (c *Collection) StartImport(ctx context.Context, o ImportOptions) (ImportIn
 	}
 	j.mu.Lock()
 	j.progress.Expected = o.ExpectedItems
+	j.show()
 	j.mu.Unlock()
 	return c.importInfo(&added)
 }
@@ -214,6 +216,7 @@ func (c *Collection) openJob(rel *releaseRecord) (*importJob, error) {
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, fmt.Errorf("read progress of import %q: %w", clip(rel.Job), err)
 	}
+	j.show()
 	j.received = j.progress.Sequence
 	j.chunk.FirstReject = uint64(j.progress.Kept)
 	c.jobs[rel.Job] = j
@@ -268,6 +271,12 @@ func (c *Collection) WriteImport(ctx context.Context, job string, batch ImportRo
 		}
 	}
 	return j.progress.Sequence, nil
+}
+
+// show publishes a copy of the progress. j.mu is held, or nobody else has the job yet.
+func (j *importJob) show() {
+	p := j.progress
+	j.shown.Store(&p)
 }
 
 // takingJob returns a job that takes rows.
@@ -368,10 +377,13 @@ func (j *importJob) flush() error {
 	next.Kept += len(j.chunk.Rejects)
 	next.Profiles += len(j.chunk.Profiles)
 	j.chunk.Progress = next.encode()
-	if err := j.rows.Import(j.chunk); err != nil {
+	var err error
+	j.c.engine.inBackground(func() { err = j.rows.Import(j.chunk) })
+	if err != nil {
 		return fmt.Errorf("import %q, batches %d to %d: %w", clip(j.id), j.progress.Sequence+1, j.received, err)
 	}
 	j.progress = next
+	j.show()
 	j.chunk = storage.ImportChunk{FirstReject: uint64(next.Kept)}
 	j.rejects, j.bytes = 0, 0
 	return nil
@@ -406,9 +418,7 @@ func (c *Collection) importInfo(rel *releaseRecord) (ImportInfo, error) {
 	if err != nil {
 		return info, err
 	}
-	j.mu.Lock()
-	p := j.progress
-	j.mu.Unlock()
+	p := j.shown.Load()
 	info.Sequence, info.Accepted, info.Rejected, info.Total = p.Sequence, p.Accepted, p.Rejected, p.Expected
 	if total := int(j.total.Load()); total > 0 {
 		info.Total = total

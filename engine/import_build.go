@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/segue-ann/segue/internal/background"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -123,6 +124,10 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.engine.opts.IdleThreads {
+		r.threads = background.NewPool(background.Processors())
+		defer r.threads.Close()
+	}
 	keep := false
 	defer func() {
 		if !keep {
@@ -161,7 +166,8 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	if err := c.catchUp(ctx, r); err != nil {
 		return err
 	}
-	info, err := r.createSnapshot(ctx)
+	var info SnapshotInfo
+	r.engine.inBackground(func() { info, err = r.createSnapshot(ctx) })
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
@@ -237,7 +243,12 @@ func (j *importJob) insert(ctx context.Context, r *release) error {
 	rng := rand.New(rand.NewPCG(uint64(j.release), uint64(r.rows.ID()))) //nolint:gosec // an order, not a secret
 	unsaved := 0
 	for after := ""; ; {
-		muts, last, err := r.readPage(after, page)
+		var (
+			muts []mutation
+			last string
+			err  error
+		)
+		r.engine.inBackground(func() { muts, last, err = r.readPage(after, page) })
 		if err != nil {
 			return err
 		}
@@ -264,7 +275,8 @@ func (j *importJob) insert(ctx context.Context, r *release) error {
 		}
 		if unsaved >= r.engine.opts.BuildSnapshotItems {
 			unsaved = 0
-			if _, err := r.createSnapshot(ctx); err != nil {
+			r.engine.inBackground(func() { _, err = r.createSnapshot(ctx) })
+			if err != nil {
 				return fmt.Errorf("snapshot: %w", err)
 			}
 		}
@@ -340,16 +352,16 @@ func (j *importJob) inheritProfiles(ctx context.Context, r *release) error {
 	return flush()
 }
 
-// How long after a read a build leaves half of the cores alone, and how long its goroutines sleep then.
+// How long after a read a build on ordinary threads leaves half of the processors alone, and how long its goroutines sleep then.
 const (
 	yieldAfterRead = 5 * time.Millisecond
 	yieldSleep     = time.Millisecond
 )
 
-// yield lets reads go first: between two inserts every goroutine of a build lets others run, and while reads come, the
-// upper half of them sleeps.
+// yield lets reads go first where threads do not: between two inserts every goroutine of a build lets others run, and while
+// reads come, the upper half of them sleeps.
 func (r *release) yield(worker int) {
-	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && time.Now().UnixNano()-r.engine.lastRead.Load() < int64(yieldAfterRead) {
+	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && r.engine.readSince(yieldAfterRead) {
 		select {
 		case <-time.After(yieldSleep):
 		case <-r.closing:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -48,4 +49,42 @@ func TestFinishedImportKeepsItsNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(c.Import(t.Context(), job))
+}
+
+// TestProgressDoesNotWaitForAChunk: who asks how far an import is, metrics among them, does not wait for the disk.
+func TestProgressDoesNotWaitForAChunk(t *testing.T) {
+	e := open(t, "store", testOptions(vfs.NewMem()))
+	c, err := e.CreateCollection(t.Context(), CollectionConfig{Name: "tracks", Dim: 4, Metric: L2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const job = "night"
+	if _, err := c.StartImport(t.Context(), ImportOptions{JobID: job, ExpectedItems: 7}); err != nil {
+		t.Fatal(err)
+	}
+	rows := ImportRows{Sequence: 1, Items: []Item{{ID: "a", Vector: make1(4)}, {ID: "bad"}}}
+	if _, err := c.WriteImport(t.Context(), job, rows, true); err != nil {
+		t.Fatal(err)
+	}
+	c.jobsMu.Lock()
+	j := c.jobs[job]
+	c.jobsMu.Unlock()
+	j.mu.Lock() // as while a chunk is written
+	defer j.mu.Unlock()
+	told := make(chan ImportInfo, 1)
+	go func() {
+		info, err := c.Import(t.Context(), job)
+		if err != nil {
+			t.Error(err)
+		}
+		told <- info
+	}()
+	select {
+	case info := <-told:
+		if info.Sequence != 1 || info.Accepted != 1 || info.Rejected != 1 || info.Total != 7 {
+			t.Errorf("%+v", info)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("waits for the chunk")
+	}
 }

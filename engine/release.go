@@ -9,6 +9,7 @@ import (
 
 	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
+	"github.com/segue-ann/segue/internal/background"
 	"github.com/segue-ann/segue/internal/mapped"
 	"github.com/segue-ann/segue/storage"
 )
@@ -44,6 +45,8 @@ type release struct {
 	replaced atomic.Bool
 	// building says that an import fills the release: no snapshot is due, and its inserts pause for reads.
 	building atomic.Bool
+	// threads are what a build links with while reads come; nil where they are not to be used. Set before start, of use while building.
+	threads *background.Pool
 	// limitTrim, where it is set, calls fn with how far the log may be trimmed.
 	limitTrim func(below uint64, fn func(below uint64) error) error
 

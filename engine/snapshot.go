@@ -88,7 +88,11 @@ func (r *release) snapshotIfDue() {
 			return // closing
 		}
 		defer r.leave()
-		info, err := r.createSnapshot(context.Background())
+		var (
+			info SnapshotInfo
+			err  error
+		)
+		r.engine.inBackground(func() { info, err = r.createSnapshot(context.Background()) })
 		switch {
 		case err == nil:
 			r.engine.opts.Logger.Info("snapshot written", "collection", r.cfg.Name,

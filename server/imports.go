@@ -131,7 +131,8 @@ func (s *importService) writeImport(ctx context.Context, stream seguev1.ImportSe
 	}
 }
 
-// writeBatch hands a message's rows to the engine. Rows that cannot be decoded are refused like those that break a rule.
+// writeBatch hands a message's rows to the engine when its turn has come, which under pressure is behind every query and write. Rows that
+// cannot be decoded are refused like those that break a rule.
 func (s *importService) writeBatch(ctx context.Context, req *seguev1.WriteImportRequest) (durable uint64, err error) {
 	c, err := s.collection("collection", req.GetCollection())
 	if err != nil {
@@ -146,6 +147,11 @@ func (s *importService) writeBatch(ctx context.Context, req *seguev1.WriteImport
 	}
 	batch := engine.ImportRows{Sequence: uint64(req.GetSequence()), Items: make([]engine.Item, len(req.GetItems())),
 		Profiles: make([]engine.Profile, len(req.GetProfiles())), Refused: map[int]engine.Violation{}}
+	permit, err := s.bulkTurn(ctx, seguev1.Priority_PRIORITY_IMPORT)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { permit.Done(err) }()
 	d := s.decoder(c)
 	refused := func(index int) {
 		if len(d.violations) > 0 {

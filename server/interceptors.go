@@ -318,6 +318,25 @@ func (in *interceptors) turn(ctx context.Context, priority seguev1.Priority) (ad
 	return permit, nil
 }
 
+// bulkRetry is how often what is in no hurry asks again whether its turn has come.
+const bulkRetry = 50 * time.Millisecond
+
+// bulkTurn is turn for a part of a call that is in no hurry: where there is no room it waits until there is, rather than fail a stream
+// whose client would send all of it again. The client of a stream that is not read from stops sending.
+func (in *interceptors) bulkTurn(ctx context.Context, priority seguev1.Priority) (admission.Permit, error) {
+	for {
+		permit, err := in.admission.Admit(ctx, priority)
+		if !errors.As(err, new(*admission.OverloadedError)) {
+			return permit, err
+		}
+		select {
+		case <-time.After(bulkRetry):
+		case <-ctx.Done():
+			return admission.Permit{}, ctx.Err()
+		}
+	}
+}
+
 // recover turns a panic of a method without side effects into an error. Others end the process: see the package doc.
 func (in *interceptors) recover(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	if !in.readOnly[info.FullMethod] {

@@ -186,7 +186,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	}
 	b := &backend{
 		engine: e, limits: e.Limits(), maxSendBytes: o.MaxSendBytes, log: o.Logger, effort: control.Effort, recall: s.recall, queries: o.QueryLog,
-		turn: in.turn, backupTo: o.BackupTo,
+		turn: in.turn, bulkTurn: in.bulkTurn, backupTo: o.BackupTo,
 		metrics: o.Metrics, plans: in.plans, completeness: in.completeness,
 	}
 	seguev1.RegisterRetrievalServiceServer(s.grpc, &retrievalService{b})
@@ -313,6 +313,7 @@ type backend struct {
 	log          *slog.Logger
 	effort       func() float64 // share of the asked beam width that searches get now
 	turn         func(context.Context, seguev1.Priority) (admission.Permit, error)
+	bulkTurn     func(context.Context, seguev1.Priority) (admission.Permit, error)
 	metrics      *ops.Metrics
 	plans        map[seguev1.Plan]string
 	completeness map[seguev1.Completeness]string

@@ -97,6 +97,7 @@ type serveOptions struct {
 	accessFile  string
 	jwt         auth.JWTOptions
 	queryLog    querylog.Options
+	idleThreads bool
 	server      server.Options
 }
 
@@ -119,6 +120,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.Float64Var(&o.queryLog.Share, "query-log-share", 0.01, "share of the queries that are kept there")
 	f.BoolVar(&o.queryLog.Users, "query-log-users", false, "keep also queries by user_id, and the names of exclusion sets")
 	f.Int64Var(&o.queryLog.FileBytes, "query-log-file-bytes", 64<<20, "size at which the next file is begun")
+	f.BoolVar(&o.idleThreads, "idle-threads", true, "while queries come, import and snapshot on threads that get a processor only when nothing else wants it")
 	f.Int64Var(&o.queryLog.TotalBytes, "query-log-total-bytes", 1<<30, "size of all files together; the oldest are removed")
 
 	f.StringVar(&o.server.BackupTo, "backup-to", "", "directory or `URL` (file, s3) where segue backup create keeps backups of this store")
@@ -332,7 +334,7 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 	s.release = append(s.release, func() error { stopGoverning(); return nil })
 	began := time.Now()
 	report := reportLoading(o.log, &s.loading, loadReportInterval)
-	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading})
+	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading, IdleThreads: o.idleThreads})
 	report()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.data, err)

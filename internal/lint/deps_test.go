@@ -27,8 +27,8 @@ const importLaw = `
 	# The engine alone knows both.
 	NONE < engine/attribute;
 	hnsw, engine/attribute < engine/filter, engine/rank < engine;
-	NONE < internal/mapped;
-	storage, internal/mapped < engine;
+	NONE < internal/mapped, internal/background;
+	storage, internal/mapped, internal/background < engine;
 	net, net/... !< engine, engine/attribute, engine/filter, engine/rank;
 	os, os/..., log, log/..., time !< engine/rank;
 
@@ -78,7 +78,7 @@ const importLaw = `
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
 	github.com/HdrHistogram/hdrhistogram-go only loadtest, loadtest/replay;
 	github.com/coder/hnsw             only loadtest/baseline;
-	golang.org/x/sys/...              only internal/distance, internal/mapped, hnsw/arena*.go, loadtest/peers;
+	golang.org/x/sys/...              only internal/distance, internal/mapped, internal/background, hnsw/arena*.go, loadtest/peers;
 	golang.org/x/sync/...             only engine, storage/backup, client, loadtest, cmd/segue;
 	github.com/spf13/cobra            only cmd/segue;
 	github.com/spf13/pflag            only cmd/segue;
