@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // has connections watch the health of their servers, where the service config says so
 
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
@@ -31,6 +32,11 @@ type Options struct {
 
 	// MaxReceiveBytes bounds a message from the server. 0 means 16 MiB; negative is refused.
 	MaxReceiveBytes int
+
+	// RoundRobin has calls take turns over all addresses that the name in target has, of those servers that say they serve; for
+	// queries of several replicas: dns:///segue.music.svc:7070. Without it all calls go to the first address that answers. Replicas
+	// are servers of their own: write to each, and use a min_revision only with the server that gave it.
+	RoundRobin bool
 
 	// UserAgent names the program to the server. Empty means gRPC's own.
 	UserAgent string
@@ -85,7 +91,7 @@ func Dial(target string, o Options) (*Client, error) {
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(o.Credentials),
-		grpc.WithDefaultServiceConfig(serviceConfig()),
+		grpc.WithDefaultServiceConfig(serviceConfig(o.RoundRobin)),
 		grpc.WithChainUnaryInterceptor(identify),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(o.MaxReceiveBytes)),
 	}

@@ -75,7 +75,7 @@ func TestDialRefusesBadOptions(t *testing.T) {
 // The policy covers what the API declares safe to repeat, and nothing else.
 func TestServiceConfigFollowsTheAPI(t *testing.T) {
 	var c config
-	if err := json.Unmarshal([]byte(serviceConfig()), &c); err != nil {
+	if err := json.Unmarshal([]byte(serviceConfig(false)), &c); err != nil {
 		t.Fatal(err)
 	}
 	retried := map[string]bool{}

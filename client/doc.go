@@ -14,7 +14,8 @@
 //
 //   - Retries. Methods that the API declares free of side effects or idempotent are tried again, with
 //     backoff, while the server answers UNAVAILABLE (starting, stopping, gone for a moment). The list is
-//     read from the API itself, so a method added there is covered without a change here.
+//     read from the API itself, so a method added there is covered without a change here. When most calls fail, none is repeated.
+//   - Replicas. With [Options].RoundRobin queries take turns over all addresses of a name, without servers that do not serve.
 //   - Batches. [Client.UpsertItems] and [Client.UpsertProfiles] write a sequence of any length in batches
 //     bounded by rows and bytes, a bounded number of them at once. A bad row costs itself, not its batch.
 //   - Errors. [Reason] and [Violations] read the details of a gRPC status.
@@ -35,5 +36,6 @@
 //
 // # Non-goals
 //
-// No second set of message types (the generated ones are the API), no caching, no balancing over servers.
+// No second set of message types (the generated ones are the API), no caching, no writing to several servers. No hedging, which
+// gRPC for Go does not have: a query whose deadline is near is better answered with allow_partial than asked twice.
 package client

@@ -41,7 +41,9 @@ class Client:
 
     target is HOST:PORT or any gRPC target, such as ``unix:/run/segue``. A token is sent with every call. A plaintext connection to
     another machine must be allowed, and never carries a token. timeout, in seconds, bounds every call that does not say otherwise.
-    Calls that are safe to repeat are repeated up to 5 times while the server is UNAVAILABLE.
+    Calls that are safe to repeat are repeated up to 5 times while the server is UNAVAILABLE. With round_robin calls take turns over all
+    addresses that the name in target has, of those servers that say they serve: for queries of several replicas, which are servers of
+    their own; write to each, and use a min_revision only with the server that gave it.
 
     Every method raises SegueError where the call fails, and ValueError or TypeError for arguments that cannot be sent.
     """
@@ -53,9 +55,10 @@ class Client:
         *,
         tls: connection.TLS | None = None,
         allow_plaintext: bool = False,
+        round_robin: bool = False,
         timeout: float = 10.0,
     ) -> None:
-        self.channel = connection.dial(target, token, tls, allow_plaintext)
+        self.channel = connection.dial(target, token, tls, allow_plaintext, round_robin)
         """The connection below, for stubs of segue.v1. They do not send the token: give them ``metadata``."""
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._timeout = timeout

@@ -84,6 +84,63 @@ class Retries(unittest.TestCase):
         self.assertEqual(caught.exception.written, 0)
 
 
+class RoundRobin(unittest.TestCase):
+    """A replica stands for a server of which only its health, and how many calls it had, matter here."""
+
+    class Replica(grpc.GenericRpcHandler):
+        WATCH = "/grpc.health.v1.Health/Watch"
+        SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse.status
+
+        def __init__(self, state: bytes) -> None:
+            self.calls, self._state, self._end = 0, state, threading.Event()
+            self._server = grpc.server(futures.ThreadPoolExecutor(4), handlers=(self,))
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self._server.start()
+
+        def service(self, details):
+            if details.method == self.WATCH:
+                return grpc.unary_stream_rpc_method_handler(self._watch)
+            return grpc.unary_unary_rpc_method_handler(self._answer)
+
+        def _watch(self, request: bytes, context):
+            yield self._state
+            self._end.wait()
+
+        def _answer(self, request: bytes, context) -> bytes:
+            self.calls += 1
+            return b""
+
+        def close(self) -> None:
+            self._end.set()
+            self._server.stop(None).wait(10)
+
+    def dial(self, states: list[bytes], round_robin: bool) -> tuple[segue.Client, list[Replica]]:
+        replicas = [self.Replica(state) for state in states]
+        target = "ipv4:" + ",".join(f"127.0.0.1:{r.port}" for r in replicas)
+        client = segue.Client(target, allow_plaintext=True, round_robin=round_robin, timeout=30)
+        self.addCleanup(lambda: [r.close() for r in replicas])
+        self.addCleanup(client.close)
+        return client, replicas
+
+    def test_turns_of_those_that_serve(self):
+        serving, not_serving = self.Replica.SERVING, self.Replica.NOT_SERVING
+        client, replicas = self.dial([serving, not_serving, serving], round_robin=True)
+        while not all(r.calls for r in (replicas[0], replicas[2])):  # connections come when they come
+            client.neighbors("c", item="x")
+        before = [r.calls for r in replicas]
+        for _ in range(30):
+            client.neighbors("c", item="x")
+        turns = [r.calls - b for r, b in zip(replicas, before)]
+        self.assertEqual((turns[1], sum(turns)), (0, 30))
+        self.assertGreaterEqual(min(turns[0], turns[2]), 10)  # a change of what is connected begins the turns anew
+
+    def test_one_server_otherwise(self):
+        client, replicas = self.dial([self.Replica.NOT_SERVING, self.Replica.SERVING], round_robin=False)
+        for _ in range(10):
+            client.neighbors("c", item="x")
+        self.assertEqual([r.calls for r in replicas], [10, 0])
+
+
 class Policy(unittest.TestCase):
     def test_follows_the_api(self):
         """The methods of the policy are those that the API declares idempotent, but for streams."""

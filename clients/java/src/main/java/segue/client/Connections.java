@@ -72,9 +72,10 @@ public final class Connections {
   }
 
   /**
-   * The policy of a channel: addresses take turns, and a call that the API declares idempotent or free of side effects is made
-   * again, up to five times over about four seconds, while the server is UNAVAILABLE. No other call is repeated: a lost answer
-   * must not turn into a wrong one.
+   * The policy of a channel: addresses take turns, but for those whose servers say that they do not serve where grpc-services is on the
+   * class path. A call that the API declares idempotent or free of side effects is made again, up to five times over about four
+   * seconds, while the server is UNAVAILABLE, unless 500 calls failed beyond a tenth of those that did not. No other call is repeated:
+   * a lost answer must not turn into a wrong one.
    */
   static Map<String, Object> serviceConfig() {
     List<Map<String, Object>> names = new ArrayList<>();
@@ -95,6 +96,8 @@ public final class Connections {
             "retryableStatusCodes", List.of("UNAVAILABLE"));
     return Map.of(
         "loadBalancingConfig", List.of(Map.of("round_robin", Map.of())),
+        "healthCheckConfig", Map.of("serviceName", RetrievalServiceGrpc.SERVICE_NAME),
+        "retryThrottling", Map.of("maxTokens", 1000.0, "tokenRatio", 0.1),
         "methodConfig", List.of(Map.of("name", names, "retryPolicy", retry)));
   }
 

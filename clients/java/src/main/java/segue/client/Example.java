@@ -1,8 +1,18 @@
 package segue.client;
 
 import com.google.protobuf.FieldMask;
+import io.grpc.CallCredentials;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.ClientInterceptors;
 import io.grpc.ManagedChannel;
+import io.grpc.MethodDescriptor;
 import io.grpc.StatusRuntimeException;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import segue.v1.AttributeSpec;
@@ -23,7 +33,10 @@ import segue.v1.Neighbor;
 import segue.v1.Query;
 import segue.v1.RetrievalServiceGrpc;
 
-/** A tour: a collection of songs is made, filled, asked, and deleted. Takes HOST:PORT of a server on this machine. */
+/**
+ * A tour: a collection of songs is made, filled, asked, and deleted. Takes HOST:PORT of a server on this machine; or HOST:PORT, the file
+ * of an authority's certificate, and the file of a token, of a server anywhere.
+ */
 public final class Example {
   private static final int DIMENSION = 64;
   private static final int SONGS = 2_000;
@@ -31,10 +44,13 @@ public final class Example {
 
   private Example() {}
 
-  public static void main(String[] args) throws InterruptedException {
-    ManagedChannel channel = Connections.plaintext(args.length > 0 ? args[0] : "127.0.0.1:7070");
+  public static void main(String[] args) throws IOException, InterruptedException {
+    String target = args.length > 0 ? args[0] : "127.0.0.1:7070";
+    boolean secure = args.length == 3;
+    ManagedChannel channel = secure ? Connections.tls(target, new File(args[1])) : Connections.plaintext(target);
     try {
-      run(channel);
+      // Every stub that is made of this channel sends the token.
+      run(secure ? ClientInterceptors.intercept(channel, token(new File(args[2]))) : channel);
     } catch (StatusRuntimeException e) {
       System.err.println(SegueError.of(e));
       System.exit(1);
@@ -43,7 +59,17 @@ public final class Example {
     }
   }
 
-  private static void run(ManagedChannel channel) {
+  private static ClientInterceptor token(File file) throws IOException {
+    CallCredentials credentials = Connections.token(Files.readString(file.toPath()).trim());
+    return new ClientInterceptor() {
+      @Override
+      public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+        return next.newCall(method, options.withCallCredentials(credentials));
+      }
+    };
+  }
+
+  private static void run(Channel channel) {
     CollectionServiceGrpc.CollectionServiceBlockingStub collections = CollectionServiceGrpc.newBlockingStub(channel);
     collections.createCollection(
         CreateCollectionRequest.newBuilder()
@@ -64,7 +90,7 @@ public final class Example {
   }
 
   /** Writes the songs in batches. A batch is durable and visible when the call returns. */
-  private static long fill(ManagedChannel channel) {
+  private static long fill(Channel channel) {
     ItemServiceGrpc.ItemServiceBlockingStub items = ItemServiceGrpc.newBlockingStub(channel);
     Random random = new Random(1);
     long revision = 0;
@@ -92,7 +118,7 @@ public final class Example {
   }
 
   /** "More like this, from the seventies", within 200 ms, or as much as was found by then. */
-  private static void ask(ManagedChannel channel, long revision) {
+  private static void ask(Channel channel, long revision) {
     NearestNeighborsResponse answer =
         RetrievalServiceGrpc.newBlockingStub(channel)
             .withDeadlineAfter(200, TimeUnit.MILLISECONDS)

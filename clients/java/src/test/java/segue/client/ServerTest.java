@@ -248,6 +248,7 @@ public class ServerTest {
     assertTrue(!names.contains(Map.of("service", "segue.v1.CollectionService", "method", "CreateCollection")));
     assertTrue(!names.contains(Map.of("service", "segue.v1.ImportService", "method", "WriteImport")));
     assertTrue(!names.contains(Map.of("service", "segue.v1.RetrievalService", "method", "StreamNearestNeighbors")));
+    assertEquals(Map.of("maxTokens", 1000.0, "tokenRatio", 0.1), Connections.serviceConfig().get("retryThrottling"));
   }
 
   /** The bytes of a vector are those that the API describes, whatever the machine. */

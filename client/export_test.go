@@ -1,0 +1,4 @@
+package client
+
+// ServiceConfig is the policy that Dial sets.
+var ServiceConfig = serviceConfig
