@@ -256,7 +256,8 @@ func grpcOptions(o *Options) []grpc.ServerOption {
 // several listeners. Whoever calls it sees to it that an unencrypted listener is only reachable by those who may use
 // the server.
 func (s *Server) Serve(lis net.Listener) error {
-	err := s.grpc.Serve(s.connections.Listen(lis, s.maxConnections, func() { s.metrics.Shed(ops.ShedConnections) }))
+	lis = s.connections.Listen(lis, s.maxConnections, func() { s.metrics.Shed(ops.ShedConnections) })
+	err := s.grpc.Serve(readyListener{lis})
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}

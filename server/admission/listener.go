@@ -1,9 +1,11 @@
 package admission
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // Connections counts the open connections of several listeners. The zero value is ready for use.
@@ -45,6 +47,14 @@ func (l *listener) Accept() (net.Conn, error) {
 type countedConn struct {
 	net.Conn
 	closed func()
+}
+
+// SyscallConn implements syscall.Conn where the connection below does.
+func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
+	if raw, ok := c.Conn.(syscall.Conn); ok {
+		return raw.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // Close implements net.Conn.
