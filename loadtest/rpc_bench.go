@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -28,8 +27,7 @@ type RPCOptions struct {
 	Empty []grpc.ServerOption
 	// Queries are vectors of the collection's dimension.
 	Queries [][]float32
-	// K neighbors are asked for, by default 10, with a beam of Ef, by default the narrowest of 16, 24, 32, 48, 64, 96, 128, 192 and
-	// 256 that reaches Recall, by default 0.95.
+	// K neighbors are asked for, by default 10, with a beam of Ef, by default the narrowest that reaches Recall, by default 0.95.
 	K, Ef  int
 	Recall float64
 	// Callers call at once, over Conns connections; by default 32 over 2.
@@ -106,8 +104,9 @@ type RPCResult struct {
 	Ratio    float64 `json:"ratio,omitempty"`
 	CPURatio float64 `json:"cpu_ratio,omitempty"`
 	// Allocations of the server in a call, and their bytes, counted with a client that allocates nothing; of empty and unary.
-	Allocations float64 `json:"allocations,omitempty"`
-	AllocBytes  float64 `json:"alloc_bytes,omitempty"`
+	Allocations float64          `json:"allocations,omitempty"`
+	AllocBytes  float64          `json:"alloc_bytes,omitempty"`
+	Sites       []AllocationSite `json:"sites,omitempty"`
 
 	rates []float64
 	cpu   time.Duration
@@ -140,7 +139,7 @@ func (r *RPCReport) Result(p RPCPath) *RPCResult {
 type rpcBench struct {
 	o        RPCOptions
 	conns    []*grpc.ClientConn
-	empty    *emptyServer
+	empty    *EmptyServer
 	hollow   []*grpc.ClientConn // to empty
 	requests [][]byte           // unary, one a query
 	batches  [][]byte
@@ -172,7 +171,7 @@ func MeasureRPC(ctx context.Context, o RPCOptions) (_ *RPCReport, err error) {
 		{PathEngine, "", b.engineTurn},
 		{PathBatch, PathEngine, b.batchTurn},
 		{PathStream, PathEngine, b.streamTurn},
-		{PathEmpty, "", func(ctx context.Context) (int, error) { return b.unaryTurn(ctx, b.hollow, emptyMethod) }},
+		{PathEmpty, "", func(ctx context.Context) (int, error) { return b.unaryTurn(ctx, b.hollow, EmptyMethod) }},
 		{PathUnary, PathEmpty, func(ctx context.Context) (int, error) { return b.unaryTurn(ctx, b.conns, unaryMethod) }},
 	}
 	for _, p := range paths {
@@ -249,10 +248,10 @@ func (b *rpcBench) prepare(ctx context.Context) error {
 	if err := b.judge(ctx); err != nil {
 		return err
 	}
-	if b.empty, err = startEmptyServer(ctx, b.report.AnswerBytes, o.Empty); err != nil {
+	if b.empty, err = StartEmptyServer(ctx, b.report.AnswerBytes, o.Empty); err != nil {
 		return err
 	}
-	b.hollow, err = rawConns(b.empty.addr, o.Conns)
+	b.hollow, err = rawConns(b.empty.Addr, o.Conns)
 	return err
 }
 
@@ -280,7 +279,7 @@ func rawConns(addr string, n int) (conns []*grpc.ClientConn, err error) {
 }
 
 // judgedQueries is how many queries are compared with exact scans.
-const judgedQueries = 100
+const judgedQueries = 300
 
 func (b *rpcBench) search(ctx context.Context, query []float32, ef int, exact bool) (engine.SearchResult, error) {
 	return b.o.Collection.Search(ctx, engine.SearchRequest{Query: engine.Query{Vector: query}, K: b.o.K, Ef: ef, Exact: exact})
@@ -307,28 +306,55 @@ func encodeDistances(ns []engine.Neighbor) []*seguev1.Neighbor {
 	return out
 }
 
-// chooseEf sets Ef where it is not given.
+// chooseEf sets Ef where it is not given: to the narrowest beam that reaches the recall, for what is wider than needed is work that no
+// path needs.
 func (b *rpcBench) chooseEf(ctx context.Context) error {
 	if b.o.Ef > 0 {
 		return nil
 	}
-	best := 0.0
-	for _, ef := range []int{16, 24, 32, 48, 64, 96, 128, 192, 256} {
+	reaches := func(ef int) (bool, error) {
 		sum := 0.0
 		for i, truth := range b.truth {
-			r, err := b.search(ctx, b.o.Queries[i], max(ef, b.o.K), false)
+			r, err := b.search(ctx, b.o.Queries[i], ef, false)
 			if err != nil {
-				return err
+				return false, err
 			}
 			sum += recall(truth, encodeDistances(r.Neighbors))
 		}
-		if best = max(best, sum/float64(len(b.truth))); best >= b.o.Recall {
-			b.o.Ef = max(ef, b.o.K)
-			return nil
+		return sum/float64(len(b.truth)) >= b.o.Recall, nil
+	}
+	low, high := b.o.K-1, b.o.K // low is too narrow, or below K
+	for {
+		enough, err := reaches(high)
+		if err != nil {
+			return err
+		}
+		if enough {
+			break
+		}
+		if low = high; low >= widestEf {
+			return fmt.Errorf("loadtest: no beam up to %d reaches a recall of %g", widestEf, b.o.Recall)
+		}
+		high = min(2*high, widestEf)
+	}
+	for high-low > 1 {
+		middle := (low + high) / 2
+		enough, err := reaches(middle)
+		if err != nil {
+			return err
+		}
+		if enough {
+			high = middle
+		} else {
+			low = middle
 		}
 	}
-	return fmt.Errorf("loadtest: no beam up to 256 reaches a recall of %g, the best is %.4f", b.o.Recall, best)
+	b.o.Ef = high
+	return nil
 }
+
+// widestEf is the widest beam that is tried.
+const widestEf = 1024
 
 // encode makes the messages of all paths.
 func (b *rpcBench) encode() error {
@@ -426,12 +452,15 @@ func (b *rpcBench) unaryTurn(ctx context.Context, conns []*grpc.ClientConn, meth
 	})
 }
 
+// batchWindow is how many batches of one connection are under way: while one is sent and received, another is worked on.
+const batchWindow = 2
+
 func (b *rpcBench) batchTurn(ctx context.Context) (int, error) {
-	answers := make([][]byte, b.o.Conns)
-	return each(ctx, b.o.Conns, func(worker, call int) (int, error) {
+	answers := make([][]byte, b.o.Conns*batchWindow)
+	return each(ctx, len(answers), func(worker, call int) (int, error) {
 		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		return b.o.Batch, b.conns[worker].Invoke(one, batchMethod, &b.batches[call%len(b.batches)], &answers[worker])
+		return b.o.Batch, b.conns[worker%len(b.conns)].Invoke(one, batchMethod, &b.batches[call%len(b.batches)], &answers[worker])
 	})
 }
 
@@ -476,39 +505,13 @@ func (b *rpcBench) countAllocations(ctx context.Context) error {
 	for _, p := range []struct {
 		path         RPCPath
 		addr, method string
-	}{{PathEmpty, b.empty.addr, emptyMethod}, {PathUnary, b.o.Addr, unaryMethod}} {
-		allocations, bytes, err := CountAllocations(ctx, p.addr, p.method, b.requests[0], countedCalls)
+	}{{PathEmpty, b.empty.Addr, EmptyMethod}, {PathUnary, b.o.Addr, unaryMethod}} {
+		a, err := CountAllocations(ctx, p.addr, p.method, b.requests[0], countedCalls)
 		if err != nil {
 			return err
 		}
 		r := b.report.Result(p.path)
-		r.Allocations, r.AllocBytes = allocations, bytes
+		r.Allocations, r.AllocBytes, r.Sites = a.Objects, a.Bytes, a.Sites
 	}
 	return nil
-}
-
-// CountAllocations makes calls one after the other of a unary method of a server in this process, and returns what the process
-// allocated in each, the mean: of the server, if nothing else goes on, since the client allocates nothing. Each call has a deadline.
-func CountAllocations(ctx context.Context, addr, method string, request []byte, calls int) (allocations, bytes float64, err error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	w, err := NewWire(conn, method, "10S")
-	if err != nil {
-		return 0, 0, err
-	}
-	var before, after runtime.MemStats
-	for i := range 100 + calls {
-		if i == 100 { // pools and windows are warm
-			runtime.ReadMemStats(&before)
-		}
-		if _, err := w.Call(request); err != nil {
-			return 0, 0, err
-		}
-	}
-	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / float64(calls), float64(after.TotalAlloc-before.TotalAlloc) / float64(calls), nil
 }

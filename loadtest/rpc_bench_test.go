@@ -130,7 +130,7 @@ func TestRawCodec(t *testing.T) {
 // wireTo connects a Wire to an empty server with answers of n bytes.
 func wireTo(t *testing.T, n int, method string, options ...grpc.ServerOption) *Wire {
 	t.Helper()
-	s, err := startEmptyServer(t.Context(), n, options)
+	s, err := StartEmptyServer(t.Context(), n, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func wireTo(t *testing.T, n int, method string, options ...grpc.ServerOption) *W
 		}
 	})
 	var d net.Dialer
-	conn, err := d.DialContext(t.Context(), "tcp", s.addr)
+	conn, err := d.DialContext(t.Context(), "tcp", s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func wireTo(t *testing.T, n int, method string, options ...grpc.ServerOption) *W
 // TestWire: many calls of many sizes, more bytes than any window holds, and nothing allocated by the client.
 func TestWire(t *testing.T) {
 	for _, answer := range []int{0, 1, 300, 20_000, 60_000} {
-		w := wireTo(t, answer, emptyMethod)
+		w := wireTo(t, answer, EmptyMethod)
 		for i := range 60 {
 			got, err := w.Call(make([]byte, i*i))
 			if err != nil {
@@ -169,14 +169,14 @@ func TestWire(t *testing.T) {
 	if _, err := wireTo(t, 1, "/no.Such/Method").Call(nil); err == nil {
 		t.Error("a method that is not there answered")
 	}
-	if _, err := wireTo(t, 1, emptyMethod).Call(make([]byte, maxFrame)); err == nil {
+	if _, err := wireTo(t, 1, EmptyMethod).Call(make([]byte, maxFrame)); err == nil {
 		t.Error("a request larger than a frame was sent")
 	}
 }
 
 // TestWireAllocatesNothing: against a server that is canned bytes.
 func TestWireAllocatesNothing(t *testing.T) {
-	w, err := NewWire(&canned{}, emptyMethod, "1S")
+	w, err := NewWire(&canned{}, EmptyMethod, "1S")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,27 +40,29 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// emptyMethod is what an empty server answers.
-const emptyMethod = "/segue.bench.Empty/Call"
+// EmptyMethod is what an EmptyServer answers.
+const EmptyMethod = "/segue.bench.Empty/Call"
 
-// emptyServer answers every call with the same bytes and does nothing else: the most that gRPC can do with messages of that size.
-type emptyServer struct {
+// EmptyServer answers every call with the same bytes and does nothing else: the most that gRPC can do with messages of that size.
+type EmptyServer struct {
+	// Addr is where it listens.
+	Addr string
+
 	grpc   *grpc.Server
-	addr   string
 	served chan error
 }
 
-// startEmptyServer listens on a free port of loopback. Close ends it.
-func startEmptyServer(ctx context.Context, answerBytes int, options []grpc.ServerOption) (*emptyServer, error) {
+// StartEmptyServer listens on a free port of loopback. Close ends it.
+func StartEmptyServer(ctx context.Context, answerBytes int, options []grpc.ServerOption) (*EmptyServer, error) {
 	var config net.ListenConfig
 	lis, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	answer := make([]byte, answerBytes)
-	s := &emptyServer{
+	s := &EmptyServer{
 		grpc: grpc.NewServer(append(options, grpc.ForceServerCodecV2(rawCodec{}))...),
-		addr: lis.Addr().String(), served: make(chan error, 1),
+		Addr: lis.Addr().String(), served: make(chan error, 1),
 	}
 	s.grpc.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "segue.bench.Empty", HandlerType: (*any)(nil),
@@ -77,7 +79,7 @@ func startEmptyServer(ctx context.Context, answerBytes int, options []grpc.Serve
 }
 
 // Close ends the server.
-func (s *emptyServer) Close() error {
+func (s *EmptyServer) Close() error {
 	s.grpc.Stop()
 	return <-s.served
 }

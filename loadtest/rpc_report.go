@@ -25,3 +25,24 @@ func (r *RPCReport) WriteText(w io.Writer) error {
 	}
 	return nil
 }
+
+// WriteAllocations writes for people where a unary call allocates, beside what a call that does nothing allocates there.
+func (r *RPCReport) WriteAllocations(w io.Writer) error {
+	empty := map[string]float64{}
+	for _, s := range r.Result(PathEmpty).Sites {
+		empty[s.Package+" "+s.Function] = s.Objects
+	}
+	if _, err := fmt.Fprintf(w, "\n%8s %8s %8s  %s\n", "UNARY", "BYTES", "EMPTY", "WHERE"); err != nil {
+		return err
+	}
+	for _, s := range r.Result(PathUnary).Sites {
+		name := s.Function
+		if s.Package != "grpc" {
+			name = s.Package + "." + s.Function
+		}
+		if _, err := fmt.Fprintf(w, "%8.2f %8.0f %8.2f  %s\n", s.Objects, s.Bytes, empty[s.Package+" "+s.Function], name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -35,7 +35,7 @@ func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Colle
 	if err != nil {
 		return nil, renamed(err, searchPath)
 	}
-	m := encodeSearchResult(result)
+	m := encodeSearchResult(&result)
 	m.SearchInfo.EffortReduced = reduced
 	s.answered(ctx, c, req, &result, m.GetSearchInfo())
 	if result.Next != nil {
@@ -130,12 +130,19 @@ func (d *decoder) revision(field string, v int64) engine.LSN {
 	return engine.LSN(v)
 }
 
-func encodeSearchResult(r engine.SearchResult) *seguev1.NearestNeighborsResponse {
-	return &seguev1.NearestNeighborsResponse{
-		Neighbors:     encodeNeighbors(r.Neighbors),
-		UnresolvedIds: r.Unresolved,
-		SearchInfo:    encodeSearchInfo(r.Info),
-	}
+// answer is what every answer consists of, in one piece of memory.
+type answer struct {
+	response seguev1.NearestNeighborsResponse
+	info     seguev1.SearchInfo
+	expected float64
+	matching int64
+}
+
+func encodeSearchResult(r *engine.SearchResult) *seguev1.NearestNeighborsResponse {
+	a := &answer{}
+	a.encodeInfo(&r.Info)
+	a.response.Neighbors, a.response.UnresolvedIds, a.response.SearchInfo = encodeNeighbors(r.Neighbors), r.Unresolved, &a.info
+	return &a.response
 }
 
 func encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
@@ -155,19 +162,13 @@ func encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
 	return out
 }
 
-func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
-	m := &seguev1.SearchInfo{
-		Revision:      int64(i.Revision),
-		EfUsed:        int32(i.EfUsed),
-		DistanceCount: int64(i.Distances),
-		HopCount:      int64(i.Hops),
-		// The names of the two enums agree, and so do their numbers.
-		ShortfallReason: seguev1.ShortfallReason(i.Shortfall),
-		Seed:            i.Seed,
-		CandidateCount:  int32(i.Candidates),
-	}
-	if i.ExpectedRecall > 0 {
-		m.ExpectedRecall = proto.Float64(i.ExpectedRecall)
+func (a *answer) encodeInfo(i *engine.SearchInfo) {
+	m := &a.info
+	m.Revision, m.EfUsed, m.DistanceCount, m.HopCount = int64(i.Revision), int32(i.EfUsed), int64(i.Distances), int64(i.Hops)
+	// The names of the two enums agree, and so do their numbers.
+	m.ShortfallReason, m.Seed, m.CandidateCount = seguev1.ShortfallReason(i.Shortfall), i.Seed, int32(i.Candidates)
+	if a.expected = i.ExpectedRecall; a.expected > 0 {
+		m.ExpectedRecall = &a.expected
 	}
 	switch i.Plan {
 	case engine.PlanGraph:
@@ -178,7 +179,8 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 		m.Plan = seguev1.Plan_PLAN_GRAPH_FILTERED
 	}
 	if i.Filtered {
-		m.MatchingCount = proto.Int64(int64(i.Matching))
+		a.matching = int64(i.Matching)
+		m.MatchingCount = &a.matching
 	}
 	switch i.Completeness {
 	case engine.Complete:
@@ -190,5 +192,4 @@ func encodeSearchInfo(i engine.SearchInfo) *seguev1.SearchInfo {
 	case engine.PartialBudget:
 		m.Completeness = seguev1.Completeness_COMPLETENESS_PARTIAL_BUDGET
 	}
-	return m
 }

@@ -24,6 +24,7 @@ type benchRPC struct {
 	users      string
 	rows, dim  int
 	output     string
+	sites      bool
 	options    loadtest.RPCOptions
 }
 
@@ -77,6 +78,7 @@ func newBenchRPCCommand(env *environment) *cobra.Command {
 	f.IntVar(&b.options.Batch, "batch", b.options.Batch, "queries of a batch")
 	f.IntVar(&b.options.Rounds, "rounds", b.options.Rounds, "turns of each way")
 	f.DurationVar(&b.options.Turn, "turn", b.options.Turn, "how long a turn takes")
+	f.BoolVar(&b.sites, "allocations", false, "also say where a unary call allocates")
 	f.StringVarP(&b.output, "output", "o", "table", "table or json")
 	return c
 }
@@ -106,7 +108,10 @@ func (b *benchRPC) run(ctx context.Context, env *environment, notes io.Writer) (
 	if b.output == "json" {
 		return json.NewEncoder(env.stdout).Encode(report)
 	}
-	return report.WriteText(env.stdout)
+	if err := report.WriteText(env.stdout); err != nil || !b.sites {
+		return err
+	}
+	return report.WriteAllocations(env.stdout)
 }
 
 // prepare finds or generates the collection, and reads the queries.
