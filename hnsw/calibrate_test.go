@@ -156,7 +156,7 @@ func TestCalibrateErrors(t *testing.T) {
 func calibrationGate(t *testing.T, x *hnsw.Index, queries [][]float32) {
 	t.Helper()
 	ctx := context.Background()
-	c, err := x.Calibrate(ctx, hnsw.CalibrateOptions{Sample: 60, Seed: 3})
+	c, err := x.Calibrate(ctx, hnsw.CalibrateOptions{Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

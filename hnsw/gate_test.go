@@ -17,8 +17,10 @@ import (
 )
 
 // A gate is a floor for recall@10 and a ceiling for the distances a search and an insert compute: a measure of speed
-// without noise. Indexes are built by one goroutine from fixed seeds, so the numbers of one machine's kernels repeat exactly; the
-// margins are for kernels that round otherwise.
+// without noise. Indexes are built by one goroutine from fixed seeds, so the numbers of one machine's kernels repeat exactly.
+//
+// The margins are for kernels that round otherwise: a ceiling is 3 % above what is reached, a floor .004 below, or a third of
+// what is missed where that is more. docs/gates.md has what is reached.
 type gate struct {
 	ef           int
 	recall       float64
@@ -125,8 +127,8 @@ func TestGateTracks(t *testing.T) {
 	if len(base) != 63_468 || len(queries) != 250 {
 		t.Fatalf("%d tracks, %d playlists", len(base), len(queries))
 	}
-	x := pass(t, hnsw.Cosine, base, queries, 1100,
-		gate{16, 0.98, 250}, gate{64, 0.995, 430}, gate{128, 0.998, 620})
+	x := pass(t, hnsw.Cosine, base, queries, 1112,
+		gate{16, 0.986, 226}, gate{64, 0.9956, 403}, gate{128, 0.996, 592})
 	filterGates(t, x, hnsw.Cosine, base, queries[:16], 350)
 	walkGates(t, x, base, queries[:50], 0.97, 650)
 	severalGates(t, x, queries, 0.99, 2)
@@ -135,17 +137,16 @@ func TestGateTracks(t *testing.T) {
 
 // TestGateMNIST: 20,000 of the 60,000 images of mnist784; all of them with SEGUE_LONG=1.
 func TestGateMNIST(t *testing.T) {
-	n := 20_000
+	n, linkDistances, gates := 20_000, 1554.0, []gate{{16, 0.9757, 320}, {64, 0.9946, 686}, {128, 0.9958, 1069}}
 	if os.Getenv("SEGUE_LONG") != "" {
-		n = 60_000
+		n, linkDistances, gates = 60_000, 1801, []gate{{16, 0.9731, 367}, {64, 0.994, 783}, {128, 0.9954, 1215}}
 	}
 	fsys := os.DirFS("../testdata/mnist784")
 	base, queries := readRows(t, fsys, "base_u8.npy.gz", n), readRows(t, fsys, "query_u8.npy.gz", 500)
 	if len(base) != n {
 		t.Fatalf("%d images", len(base))
 	}
-	x := pass(t, hnsw.L2, base, queries, 2200,
-		gate{16, 0.965, 400}, gate{64, 0.995, 800}, gate{128, 0.998, 1200})
+	x := pass(t, hnsw.L2, base, queries, linkDistances, gates...)
 	if _, ok := hnsw.Codec(x); !ok {
 		t.Error("walks do not read codes of mnist784")
 	}
@@ -185,8 +186,8 @@ func TestGateInnerProduct(t *testing.T) {
 		sigma            float64
 		gates, longGates []gate
 	}{
-		{"skewed", 0.8, []gate{{64, 0.99, 900}, {256, 0.997, 2250}}, []gate{{64, 0.99, 1250}, {256, 0.997, 3000}}},
-		{"nearly equal", 0.05, []gate{{64, 0.99, 670}, {256, 0.997, 1000}}, []gate{{64, 0.965, 1600}, {256, 0.997, 3400}}},
+		{"skewed", 0.8, []gate{{64, 0.9945, 840}, {256, 0.996, 2099}}, []gate{{64, 0.991, 1147}, {256, 0.9955, 2813}}},
+		{"nearly equal", 0.05, []gate{{64, 0.9955, 667}, {256, 0.996, 1000}}, []gate{{64, 0.97, 1587}, {256, 0.9955, 3339}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(17, 17))
@@ -194,7 +195,7 @@ func TestGateInnerProduct(t *testing.T) {
 			if long {
 				tc.gates = tc.longGates
 			}
-			pass(t, hnsw.InnerProduct, base, queries, 3600, tc.gates...)
+			pass(t, hnsw.InnerProduct, base, queries, 3620, tc.gates...)
 		})
 	}
 }
@@ -202,8 +203,8 @@ func TestGateInnerProduct(t *testing.T) {
 // TestGateUniform: independent components in 32 dimensions, the hardest there is for a graph.
 func TestGateUniform(t *testing.T) {
 	rng := rand.New(rand.NewPCG(19, 19))
-	pass(t, hnsw.L2, gaussian(rng, 10_000, 32, 1), gaussian(rng, 200, 32, 1), 3400,
-		gate{64, 0.95, 1480}, gate{256, 0.995, 3900})
+	pass(t, hnsw.L2, gaussian(rng, 10_000, 32, 1), gaussian(rng, 200, 32, 1), 3296,
+		gate{64, 0.9527, 1436}, gate{256, 0.9955, 3799})
 }
 
 // TestGateDuplicates: 200 distinct vectors, each 40 times, and as many again that are alone.
@@ -217,14 +218,14 @@ func TestGateDuplicates(t *testing.T) {
 	}
 	base = append(base, gaussian(rng, 8000, 16, 1)...)
 	rng.Shuffle(len(base), func(i, j int) { base[i], base[j] = base[j], base[i] })
-	pass(t, hnsw.L2, base, gaussian(rng, 200, 16, 1), 2950, gate{64, 0.97, 960}, gate{256, 0.995, 2500})
+	pass(t, hnsw.L2, base, gaussian(rng, 200, 16, 1), 2832, gate{64, 0.972, 914}, gate{256, 0.9955, 2324})
 }
 
 // TestGateClusters: 100 clusters far apart, which trap a beam that starts in the wrong one.
 func TestGateClusters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(37, 37))
 	all := clusters(rng, 10_000+500, 32, 100, 0.1)
-	pass(t, hnsw.L2, all[500:], all[:500], 1200, gate{64, 0.99, 310}, gate{256, 0.99, 1000})
+	pass(t, hnsw.L2, all[500:], all[:500], 1004, gate{64, 0.9956, 287}, gate{256, 0.9956, 936})
 }
 
 // TestSearchAllocatesNothing once a searcher has served a search of the width.
@@ -280,5 +281,5 @@ func TestGateManyClusters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	checkGates(t, x, hnsw.L2, all[:n], all[n:], gate{16, 0.95, 325}, gate{32, 0.978, 450}, gate{64, 0.985, 790})
+	checkGates(t, x, hnsw.L2, all[:n], all[n:], gate{16, 0.9443, 325}, gate{32, 0.9739, 460}, gate{64, 0.99, 811})
 }
