@@ -18,8 +18,9 @@ type Finding struct {
 }
 
 // Check verifies the store in dir without changing it; no other process may have it open. It reads every
-// byte: checksums, item rows, log and snapshots; then recovers each collection in memory as Open would and
-// compares graph invariants, ids, LSNs and vectors with the item rows. Findings go to report. The error says
+// byte: checksums, item rows, log and snapshots; then what they say: catalog, aliases, requests, imports, profiles and attributes. It
+// recovers each release in memory as Open would, from each of its snapshots, and compares graph invariants, ids, LSNs and vectors with
+// the item rows. Findings go to report. The error says
 // why the check could not be finished; findings alone are no error.
 func Check(ctx context.Context, dir string, o Options, report func(Finding)) error {
 	o.ensureDefaults()
@@ -42,80 +43,125 @@ func Check(ctx context.Context, dir string, o Options, report func(Finding)) err
 		}
 		return fmt.Errorf("open store: %w", err)
 	}
-	e := &Engine{opts: o, store: store, byName: make(map[string]*Collection)}
 	defer store.Close()
-	rows, err := store.Collections()
+	k := &checker{e: &Engine{opts: o, store: store, byName: make(map[string]*Collection)}, report: report}
+	return k.run(ctx)
+}
+
+// checker is one run of Check over what the store says, whose bytes were verified.
+type checker struct {
+	e      *Engine
+	report func(Finding)
+}
+
+func (k *checker) find(where, format string, args ...any) {
+	k.report(Finding{Where: where, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (k *checker) run(ctx context.Context) error {
+	rows, err := k.e.store.Collections()
 	if err != nil {
-		report(Finding{Where: "catalog", Problem: err.Error()})
+		k.find("catalog", "%v", err)
 		return nil
 	}
+	records := make(map[uint32]*collectionRecord)
+	names := make(map[string]uint32)
+	for _, row := range rows {
+		where := "collection " + row.Name
+		if other, twice := names[row.Name]; twice {
+			k.find(where, "there are two of that name, %d and %d", other, row.ID)
+		}
+		names[row.Name] = row.ID
+		record, err := decodeCollectionRecord(row.Config)
+		if err == nil {
+			err = record.check(row.Name, k.e.opts.Limits)
+		}
+		if err != nil {
+			k.find(where, "catalog: %v", err)
+			continue
+		}
+		records[row.ID] = &record
+	}
+	k.aliases(names)
+	k.strayReleases(records)
 	for _, row := range rows {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := checkCollection(ctx, e, row, report); err != nil {
-			return fmt.Errorf("collection %q: %w", row.Name, err)
+		if record := records[row.ID]; record != nil {
+			if err := k.collection(ctx, row, record); err != nil {
+				return fmt.Errorf("collection %q: %w", row.Name, err)
+			}
 		}
 	}
 	return nil
 }
 
-func checkCollection(ctx context.Context, e *Engine, row storage.CollectionRow, report func(Finding)) (err error) {
-	where := "collection " + row.Name
-	record, err := decodeCollectionRecord(row.Config)
+// aliases are other names than those of collections.
+func (k *checker) aliases(names map[string]uint32) {
+	aliases, err := k.e.store.Aliases()
 	if err != nil {
-		report(Finding{Where: where, Problem: "catalog: " + err.Error()})
-		return nil //nolint:nilerr // a finding is no error
+		k.find("aliases", "%v", err)
+	}
+	for _, a := range aliases {
+		if _, taken := names[a.Name]; taken {
+			k.find("alias "+a.Name, "is the name of a collection")
+		}
+	}
+}
+
+// strayReleases reports rows of releases that are not in a record, or are dropped there: that is written when they are gone.
+func (k *checker) strayReleases(records map[uint32]*collectionRecord) {
+	stored, err := k.e.store.Releases()
+	if err != nil {
+		k.find("releases", "%v", err)
+		return
+	}
+	for _, id := range stored {
+		record := records[id.Collection]
+		if record == nil {
+			continue // reported with the collection
+		}
+		where := fmt.Sprintf("collection %s, release %d", record.Config.Name, id.Release)
+		switch rel := record.release(id.Release); {
+		case rel == nil:
+			k.find(where, "there are rows of it, the catalog does not know it")
+		case rel.State == ReleaseDropped:
+			k.find(where, "there are rows of it, though it was dropped")
+		}
+	}
+}
+
+func (k *checker) collection(ctx context.Context, row storage.CollectionRow, record *collectionRecord) error {
+	where := "collection " + row.Name
+	made, err := loadRequests(k.e.store, row.ID)
+	if err != nil {
+		k.find(where+", requests", "%v", err)
+	} else {
+		for _, q := range made.order {
+			if err := q.check(); err != nil {
+				k.find(fmt.Sprintf("%s, request at revision %d", where, q.lsn), "%v", err)
+			}
+		}
 	}
 	var errs []error
-	for _, rel := range record.Releases {
-		if rel.State.whole() {
-			at := where
-			if len(record.Releases) > 1 {
-				at = fmt.Sprintf("%s, release %d", where, rel.ID)
-			}
-			errs = append(errs, checkRelease(ctx, e, row.ID, &record, rel.ID, at, report))
+	for i := range record.Releases {
+		rel, at := &record.Releases[i], where
+		if len(record.Releases) > 1 {
+			at = fmt.Sprintf("%s, release %d", where, rel.ID)
+		}
+		c := &releaseChecker{checker: k, collection: row.ID, record: record, id: rel.ID, where: at}
+		switch {
+		case rel.State.whole():
+			errs = append(errs, c.whole(ctx))
+		case rel.State.unfinished():
+			errs = append(errs, c.rows(ctx, nil))
+		}
+		if rel.Job != "" && rel.State != ReleaseDropped && rel.State != ReleaseDropping {
+			c.importRows(rel)
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func checkRelease(ctx context.Context, e *Engine, collection uint32, record *collectionRecord, id uint32, where string, report func(Finding)) (err error) {
-	r, err := recoverRelease(ctx, e, collection, record, id, nil)
-	if err == nil {
-		err = r.shorten(ctx, 0)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		report(Finding{Where: where, Problem: "cannot be recovered: " + err.Error()})
-		return nil
-	}
-	defer func() { err = errors.Join(err, r.index.Close()) }()
-	if err := r.index.Check(); err != nil {
-		report(Finding{Where: where + ", graph", Problem: err.Error()})
-	}
-	s := r.index.Acquire()
-	defer s.Release()
-	items := 0
-	for row, err := range r.rows.Items("", 0) {
-		if err != nil {
-			report(Finding{Where: where + ", items", Problem: err.Error()})
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		items++
-		if problem := r.checkItem(s.Vector, row); problem != "" {
-			report(Finding{Where: fmt.Sprintf("%s, item %q", where, row.ID), Problem: problem})
-		}
-	}
-	if n := r.index.Len(); n != items || r.table.len() != items {
-		report(Finding{Where: where, Problem: fmt.Sprintf("%d items stored, %d in the graph, %d in the table", items, n, r.table.len())})
-	}
-	return nil
 }
 
 // checkItem compares a stored row with what recovery made of it.

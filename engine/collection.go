@@ -63,12 +63,7 @@ func newCollection(e *Engine, id uint32, record collectionRecord, r *release, ma
 		control:    make(chan func()),
 		stopped:    make(chan struct{}),
 	}
-	if len(c.cfg.Attributes) > 0 {
-		c.schema = make(map[string]AttributeType, len(c.cfg.Attributes))
-		for _, a := range c.cfg.Attributes {
-			c.schema[a.Name] = a.Type
-		}
-	}
+	c.schema = c.cfg.schema()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.calls.init()
 	r.limitTrim = c.trimLimit(r)

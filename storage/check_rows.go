@@ -231,10 +231,19 @@ func (c *checker) checkHeaders() {
 			c.find(Fault, formatKeyForPeople(key), "malformed key")
 			return
 		}
-		c.pending[snapshotID{releaseID{k.collection, k.release}, k.gen}] = true
+		id := snapshotID{releaseID{k.collection, k.release}, k.gen}
+		c.pending[id] = true
 		c.find(Note, formatKeyForPeople(key), "unfinished snapshot; the next start removes it")
 		if err := openEnvelope(key, value, "pending mark", pendingVersion, envelopeLen); err != nil {
 			c.report(faultOf("", err))
+		} else if len(value) != envelopeLen {
+			c.find(Fault, formatKeyForPeople(key), "pending mark is too long")
+		}
+		c.owned(kindPending, id.releaseID)
+		// Either appears in the batch in which the other goes: the next start would remove a whole snapshot.
+		if _, done, err := c.s.get(id.headerKey()); err == nil {
+			done()
+			c.find(Fault, formatKeyForPeople(key), "mark of a snapshot that has its header")
 		}
 	})
 }

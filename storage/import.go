@@ -215,8 +215,11 @@ func (c *Collection) ImportRejects(n uint64) iter.Seq2[[]byte, error] {
 	}
 }
 
-// checkImports verifies every import row.
+// checkImports verifies every import row: rejects are numbered from 0 without a gap, and come in chunks, which have progress.
 func (c *checker) checkImports() {
+	var at releaseID
+	var progress, began bool
+	var next uint64
 	start, end := keySpan([]byte{kindImport})
 	c.scan(start, end, func(key, value []byte) {
 		k, ok := parseKey(key)
@@ -224,9 +227,23 @@ func (c *checker) checkImports() {
 			c.find(Fault, formatKeyForPeople(key), "malformed key")
 			return
 		}
-		c.owned(kindImport, releaseID{k.collection, k.release})
+		if id := (releaseID{k.collection, k.release}); id != at || !began {
+			at, progress, began, next = id, false, true, 0
+			c.owned(kindImport, id)
+		}
 		if _, err := decodeImport(key, value); err != nil {
 			c.report(faultOf("", err))
 		}
+		if k.sub == importProgress {
+			progress = true
+			return
+		}
+		if !progress && next == 0 {
+			c.find(Fault, formatKeyForPeople(key), "reject of an import without progress")
+		}
+		if k.reject != next {
+			c.find(Fault, formatKeyForPeople(rejectKey(k.collection, k.release, next)), "rejects %d..%d are missing", next, k.reject-1)
+		}
+		next = k.reject + 1
 	})
 }

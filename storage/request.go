@@ -78,15 +78,23 @@ func decodeRequest(key, value []byte) (RequestRow, error) {
 	return RequestRow{LSN: k.lsn, Data: bytes.Clone(value[envelopeLen:])}, nil
 }
 
-// checkRequests verifies every request.
+// checkRequests verifies every request: it is in the batch of its mutations, so that it is not beyond the log of every release.
 func (c *checker) checkRequests() {
+	ends, damaged := make(map[uint32]uint64), make(map[uint32]bool)
+	for id, r := range c.releases {
+		ends[id.collection] = max(ends[id.collection], r.last)
+		damaged[id.collection] = damaged[id.collection] || r.bad
+	}
 	start, end := keySpan([]byte{kindRequest})
 	c.scan(start, end, func(key, value []byte) {
-		if k, ok := parseKey(key); ok && !c.collections[k.collection] {
-			c.find(Fault, formatKeyForPeople(key), "request of a collection that the catalog does not know")
-		}
-		if _, err := decodeRequest(key, value); err != nil {
+		k, ok := parseKey(key)
+		switch r, err := decodeRequest(key, value); {
+		case err != nil:
 			c.report(faultOf("", err))
+		case ok && !c.collections[k.collection]:
+			c.find(Fault, formatKeyForPeople(key), "request of a collection that the catalog does not know")
+		case r.LSN == 0 || r.LSN > ends[k.collection] && !damaged[k.collection]:
+			c.find(Fault, formatKeyForPeople(key), "request at LSN %d, the log ends at %d", r.LSN, ends[k.collection])
 		}
 	})
 }
