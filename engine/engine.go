@@ -27,6 +27,9 @@ type Options struct {
 	// ReserveBytes is the address space reserved for the vectors and links of one collection, which bounds
 	// how many items it can hold; memory is taken only as items come. Default 64 GiB.
 	ReserveBytes int64
+	// Memory, where it is set, says what the process uses and may use. It is asked before writes that need memory, which are refused
+	// with *MemoryLimitError beyond the limit; a limit of 0 is none. It must be fast, and safe for concurrent use.
+	Memory func() MemoryUse
 	// RetainReleases is how many releases that served before are kept for a rollback. Default 1. Negative: none.
 	RetainReleases int
 	// BuildSnapshotItems is after how many inserts the build of an import takes a snapshot, so that a restart does not begin

@@ -77,7 +77,7 @@ const dtypeF32 = 1
 // Upsert writes items, replacing those that exist. All or nothing: when it returns nil every item is
 // durable and visible, and the LSN can be sent as MinRevision. Where an id comes twice, the later one wins.
 // The items must not change until it returns. Errors: *InvalidError (nothing written), *LimitError,
-// storage's LowSpaceError; after a context error the write may or may not happen.
+// *MemoryLimitError, storage's LowSpaceError; after a context error the write may or may not happen.
 func (c *Collection) Upsert(ctx context.Context, items []Item) (LSN, error) {
 	return c.UpsertWith(ctx, items, WriteOptions{})
 }
@@ -400,7 +400,7 @@ func (r *release) roomFor(g *writeGroup) error {
 	n := 0
 	for _, w := range g.writes {
 		for i := range w.mutations {
-			if m := &w.mutations[i]; m.kind == storage.LogPutItem && !m.keepsVector {
+			if w.mutations[i].takesSlot() {
 				n++
 			}
 		}
@@ -418,6 +418,9 @@ func (r *release) hasRoom(n int) error {
 	}
 	if n == 0 {
 		return nil
+	}
+	if err := r.memoryFor(n); err != nil {
+		return err
 	}
 	return r.index.Reserve(n + min(slack, limit/4))
 }

@@ -16,7 +16,11 @@ func (s *retrievalService) answered(ctx context.Context, c *engine.Collection, r
 		Ef: int(info.GetEfUsed()), Distances: info.GetDistanceCount(), Hops: info.GetHopCount(), Reduced: info.GetEffortReduced(),
 	}
 	s.metrics.Searched(search)
-	ops.Trace(ctx, &search, callOf(ctx).rule.Priority == seguev1.Priority_PRIORITY_QUERY)
+	call := callOf(ctx)
+	if call.rule.Priority == seguev1.Priority_PRIORITY_QUERY { // the only search of the call
+		call.release, call.items = search.Release, c.Len()
+	}
+	ops.Trace(ctx, &search, call.rule.Priority == seguev1.Priority_PRIORITY_QUERY)
 	s.sampleRecall(c, req, result, info)
 	s.queries.Offer(req, search.Collection)
 }

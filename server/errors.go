@@ -46,6 +46,7 @@ const (
 	reasonTooManyAliases     = "TOO_MANY_ALIASES"
 	reasonResponseTooLarge   = "RESPONSE_TOO_LARGE"
 	reasonDiskFull           = "DISK_FULL"
+	reasonMemoryLimit        = "MEMORY_LIMIT"
 	reasonAlreadyRunning     = "ALREADY_RUNNING"
 	reasonNotServing         = "NOT_SERVING"
 	reasonDeadlineExceeded   = "DEADLINE_EXCEEDED"
@@ -148,6 +149,7 @@ func toStatus(err error) *status.Status {
 		revision *engine.RevisionMismatchError
 		tooLarge *responseTooLargeError
 		lowSpace *engine.LowSpaceError
+		memory   *engine.MemoryLimitError
 		nobody   *auth.UnauthenticatedError
 		denied   *auth.DeniedError
 		limited  *admission.RateLimitedError
@@ -175,6 +177,9 @@ func toStatus(err error) *status.Status {
 	case errors.As(err, &lowSpace): // the path of the data directory is not the caller's business
 		return build(codes.ResourceExhausted, "the volume of the data directory is nearly full: writes are refused, reads go on", reasonDiskFull,
 			map[string]string{"available_bytes": strconv.FormatUint(lowSpace.AvailBytes, 10), "low_water_bytes": strconv.FormatUint(lowSpace.LowWaterBytes, 10)})
+	case errors.As(err, &memory):
+		return build(codes.ResourceExhausted, memory.Error(), reasonMemoryLimit, map[string]string{"need_bytes": strconv.FormatUint(memory.NeedBytes, 10),
+			"used_bytes": strconv.FormatUint(memory.UsedBytes, 10), "limit_bytes": strconv.FormatUint(memory.LimitBytes, 10)})
 	case errors.As(err, &busy):
 		return build(codes.Aborted, busy.Error(), reasonAlreadyRunning, map[string]string{"operation": busy.Operation})
 	case errors.As(err, &revision):

@@ -89,6 +89,10 @@ type call struct {
 	rule   *auth.Rule
 	caller *auth.Identity // nil where the method is public
 	waited time.Duration
+
+	// Of a search that was answered: the release it was of, and how many items that had then.
+	release uint32
+	items   int
 }
 
 type callKey struct{}
@@ -242,10 +246,11 @@ func (in *interceptors) observe(ctx context.Context, c *call, req any, info *grp
 	}
 	if slow {
 		attrs = append(attrs, slog.Bool("slow", true), slog.String("collection", collection), slog.Duration("queue_wait", c.waited))
+		if r, ok := req.(interface{ GetNeighborCount() int32 }); ok {
+			attrs = append(attrs, slog.Int("k", int(r.GetNeighborCount())))
+		}
 		if search != nil {
-			attrs = append(attrs, slog.String("plan", in.plans[search.GetPlan()]),
-				slog.String("completeness", in.completeness[search.GetCompleteness()]), slog.Int("ef_used", int(search.GetEfUsed())),
-				slog.Int64("distance_count", search.GetDistanceCount()), slog.Int64("hop_count", search.GetHopCount()))
+			attrs = append(attrs, in.searched(search, c)...)
 		}
 	}
 	if err != nil {
@@ -256,6 +261,20 @@ func (in *interceptors) observe(ctx context.Context, c *call, req any, info *grp
 		attrs = append(attrs, slog.String("err", text))
 	}
 	in.log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+// searched says what a search did. selectivity is the share of the items that its filter and exclusions allow, where it has any.
+func (in *interceptors) searched(search *seguev1.SearchInfo, c *call) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.Int64("release", int64(c.release)), slog.String("plan", in.plans[search.GetPlan()]),
+		slog.String("completeness", in.completeness[search.GetCompleteness()]), slog.Int("ef_used", int(search.GetEfUsed())),
+		slog.Bool("effort_reduced", search.GetEffortReduced()),
+		slog.Int64("distance_count", search.GetDistanceCount()), slog.Int64("hop_count", search.GetHopCount()),
+	}
+	if search.MatchingCount != nil && c.items > 0 {
+		attrs = append(attrs, slog.Float64("selectivity", float64(search.GetMatchingCount())/float64(c.items)))
+	}
+	return attrs
 }
 
 // finish sends every error through toStatus, and refuses answers that are too large to send (the library would too,

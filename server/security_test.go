@@ -334,7 +334,12 @@ func TestSlowCallsAreLogged(t *testing.T) {
 		t.Errorf("a batch is slow by nature: %s", b.String())
 	}
 	f.search(t, &seguev1.NearestNeighborsRequest{Collection: "tracks", Query: byVector(1, 2), NeighborCount: 1})
-	for _, want := range []string{`"slow":true`, `"collection":"tracks"`, `"caller":"anonymous"`, `"distance_count":`, `"completeness":"complete"`, `"queue_wait":`, `"level":"WARN"`} {
+	if strings.Contains(b.String(), `"selectivity"`) {
+		t.Errorf("a search without a filter has a selectivity: %s", b.String())
+	}
+	f.upsert(t, "tracks", item("b", 1, 3), item("c", 1, 4), item("d", 1, 5))
+	f.search(t, &seguev1.NearestNeighborsRequest{Collection: "tracks", Query: byVector(1, 2), NeighborCount: 1, Exclusions: &seguev1.Exclusions{ItemIds: []string{"a"}}})
+	for _, want := range []string{`"slow":true`, `"collection":"tracks"`, `"caller":"anonymous"`, `"release":1,`, `"k":1,`, `"ef_used":`, `"effort_reduced":false`, `"selectivity":0.75`, `"distance_count":`, `"completeness":"complete"`, `"queue_wait":`, `"level":"WARN"`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%s is not in %s", want, b.String())
 		}

@@ -67,7 +67,14 @@ type Options struct {
 	BackupTo string
 	// HTTPOrigins are the origins of web pages that may call ServeHTTP's API; see package gateway. Default none.
 	HTTPOrigins []string
+
+	// patience is how long the transport waits for its clients; tests have less of it.
+	patience patience
 }
+
+// patience is how long a client may take: handshake for TLS and HTTP/2's preface; quiet until it is asked whether it is still there, and
+// answer to that; reading for an answer over HTTP with JSON, whose deadlines are not the client's own.
+type patience struct{ handshake, quiet, answer, reading time.Duration }
 
 const (
 	defaultMaxRecvBytes   = 16 << 20
@@ -91,6 +98,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.SlowCall == 0 {
 		o.SlowCall = defaultSlowCall
+	}
+	if o.patience == (patience{}) {
+		o.patience = patience{handshake: 10 * time.Second, quiet: 60 * time.Second, answer: 20 * time.Second, reading: time.Minute}
 	}
 	o.Admission.EnsureDefaults()
 	for _, f := range []struct {
@@ -228,7 +238,7 @@ func grpcOptions(o *Options) []grpc.ServerOption {
 		grpc.MaxSendMsgSize(o.MaxSendBytes),
 		grpc.MaxHeaderListSize(uint32(o.MaxHeaderBytes)),
 		grpc.MaxConcurrentStreams(uint32(o.MaxStreams)),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ConnectionTimeout(o.patience.handshake),
 		// Handlers use the engine: Stop must not return, and the engine must not be closed, before they have.
 		grpc.WaitForHandlers(true),
 		// The library's default of 5 minutes disconnects clients with common keepalive settings (too_many_pings).
@@ -239,8 +249,8 @@ func grpcOptions(o *Options) []grpc.ServerOption {
 			MaxConnectionAge: 30 * time.Minute,
 			// Long enough for a snapshot of a large collection to end on the old connection.
 			MaxConnectionAgeGrace: 10 * time.Minute,
-			Time:                  60 * time.Second,
-			Timeout:               20 * time.Second,
+			Time:                  o.patience.quiet,
+			Timeout:               o.patience.answer,
 		}),
 	)
 	if o.TLS != nil {

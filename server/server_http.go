@@ -36,6 +36,7 @@ func newJSONSide(o *Options, s *grpc.Server) (*jsonSide, error) {
 	var err error
 	j.gateway, err = gateway.New(gateway.Options{
 		Dial: j.inside.DialContext, MaxRecvBytes: o.MaxRecvBytes, MaxSendBytes: o.MaxSendBytes, Origins: o.HTTPOrigins,
+		ReadingTime: o.patience.reading,
 	})
 	if err != nil {
 		return nil, err

@@ -9,16 +9,25 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/segue-ann/segue/engine"
 )
 
-// The index lies outside the Go heap, so that GOMEMLIMIT, set to what a container may use, would let the heap grow into what
-// vectors and links already take. A server in a container with a limit therefore sets the runtime's limit itself, again and again:
+// A server has a memory limit: that of --memory-limit, or of its container, or none. The index lies outside the Go heap, so that
+// GOMEMLIMIT, set to the limit, would let the heap grow into what vectors and links already take. The server therefore sets the
+// runtime's limit itself, again and again, and refuses writes that need memory before the collector has nothing left to give:
 //
-//	limit of the Go runtime = 9/10 of the container's limit - anonymous memory outside the Go runtime
+//	limit of the Go runtime = 9/10 of the limit - anonymous memory outside the Go runtime
+//	limit of writes         = 17/20 of the limit, of what stays when the collector has run
 const (
 	memoryInterval = 5 * time.Second
-	// minGoMemory is the least limit: below it the collector would run all the time and gain nothing.
+	// memoryAge is how long a reading is good enough for a write: an import adds some MiB in it.
+	memoryAge = 50 * time.Millisecond
+	// leastMemory is the least limit that can be asked for: an empty server needs about half of it.
+	leastMemory = 64 << 20
+	// minGoMemory is the least limit of the runtime: below it the collector would run all the time and gain nothing.
 	minGoMemory = 64 << 20
 )
 
@@ -55,19 +64,74 @@ func goMemory() int64 {
 }
 
 // goLimit is the limit of the Go runtime; see above.
-func goLimit(container, anonymous, held int64) int64 {
+func goLimit(limit, anonymous, held int64) int64 {
 	outside := max(anonymous-held, 0)
-	return max(container/10*9-outside, minGoMemory)
+	return max(limit/10*9-outside, minGoMemory)
 }
 
-// governMemory keeps the runtime's limit right until stop is called, which waits for it and puts the old limit back. It does nothing
-// where GOMEMLIMIT is set, or there is no container with a limit.
-func governMemory(log *slog.Logger) (stop func()) {
-	container, limited := containerMemory(os.DirFS("/"))
-	if os.Getenv("GOMEMLIMIT") != "" || !limited {
+// garbage is how many bytes of the Go heap a collection would give back: what died since the last one, and what is free.
+func garbage() int64 {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+	}
+	metrics.Read(samples)
+	n := -int64(samples[3].Value.Uint64())
+	for _, s := range samples[:3] {
+		n += int64(s.Value.Uint64())
+	}
+	return max(n, 0)
+}
+
+// memoryGovernor keeps a process within its memory limit.
+type memoryGovernor struct {
+	limit int64 // of the process; 0 is none
+
+	mu   sync.Mutex // guards last and at
+	last engine.MemoryUse
+	at   time.Time
+}
+
+// newMemoryGovernor takes the limit that was asked for, or that of the container.
+func newMemoryGovernor(limit int64) *memoryGovernor {
+	if limit == 0 {
+		if container, limited := containerMemory(os.DirFS("/")); limited {
+			limit = container
+		}
+	}
+	return &memoryGovernor{limit: limit}
+}
+
+// anonymous is how many bytes no file backs; where the system does not say, what the Go runtime holds.
+func anonymous() int64 {
+	if status, err := os.ReadFile("/proc/self/status"); err == nil {
+		if n, ok := anonymousMemory(status); ok {
+			return n
+		}
+	}
+	return goMemory()
+}
+
+// use says what the process holds and what writes may make of it, as of memoryAge ago or later. It is engine.Options.Memory.
+func (g *memoryGovernor) use() engine.MemoryUse {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := time.Now(); g.at.IsZero() || now.Sub(g.at) > memoryAge {
+		g.last, g.at = engine.MemoryUse{Used: uint64(max(anonymous()-garbage(), 0)), Limit: uint64(g.limit / 20 * 17)}, now
+	}
+	return g.last
+}
+
+// govern keeps the runtime's limit right until stop is called, which waits for it and puts the old limit back. It does nothing where
+// GOMEMLIMIT is set, or there is no limit.
+func (g *memoryGovernor) govern(log *slog.Logger) (stop func()) {
+	if g.limit == 0 {
 		return func() {}
 	}
-	log.Info("memory is limited", "container_bytes", container)
+	log.Info("memory is limited", "limit_bytes", g.limit)
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
 	before := debug.SetMemoryLimit(-1)
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -75,11 +139,7 @@ func governMemory(log *slog.Logger) (stop func()) {
 		tick := time.NewTicker(memoryInterval)
 		defer tick.Stop()
 		for {
-			if status, err := os.ReadFile("/proc/self/status"); err == nil {
-				if anonymous, ok := anonymousMemory(status); ok {
-					debug.SetMemoryLimit(goLimit(container, anonymous, goMemory()))
-				}
-			}
+			debug.SetMemoryLimit(goLimit(g.limit, anonymous(), goMemory()))
 			select {
 			case <-tick.C:
 			case <-ended:

@@ -1,12 +1,22 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"testing/fstest"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/segue-ann/segue/client"
+	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
 func TestContainerMemory(t *testing.T) {
@@ -76,14 +86,145 @@ func TestGoLimit(t *testing.T) {
 // TestServerLeavesTheLimit as it was, and heeds one that somebody set.
 func TestServerLeavesTheLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
-	governMemory(slog.New(slog.DiscardHandler))()
+	newMemoryGovernor(1 << 40).govern(slog.New(slog.DiscardHandler))()
 	if got := debug.SetMemoryLimit(-1); got != before {
 		t.Errorf("%d afterwards, %d before", got, before)
 	}
 	t.Setenv("GOMEMLIMIT", "1GiB")
-	stop := governMemory(slog.New(slog.DiscardHandler))
+	stop := newMemoryGovernor(1 << 40).govern(slog.New(slog.DiscardHandler))
 	defer stop()
 	if got := debug.SetMemoryLimit(-1); got != before {
 		t.Errorf("GOMEMLIMIT is set, and the limit becomes %d", got)
+	}
+}
+
+// TestGarbageIsNotUsed: what the collector would give back does not count, what lives does.
+func TestGarbageIsNotUsed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("resident memory is read from /proc")
+	}
+	const size = 64 << 20
+	use := func() int64 {
+		g := memoryGovernor{limit: 1 << 40}
+		return int64(g.use().Used)
+	}
+	touched := func() []byte {
+		b := make([]byte, size)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		return b
+	}
+	runtime.GC()
+	before := use()
+	live := touched()
+	runtime.GC()
+	with := use()
+	runtime.KeepAlive(live)
+	runtime.GC()
+	after := use()
+	if with < before+size*9/10 || with > before+2*size {
+		t.Errorf("%d bytes with %d live ones, %d before", with, size, before)
+	}
+	if after > before+size/2 {
+		t.Errorf("%d bytes after they died, %d before", after, before)
+	}
+}
+
+// TestMemoryLimitOfAProcess: a server with a memory limit is filled until it refuses. It says so by code, reason and numbers, has
+// held less than the limit all the time, has lost nothing that it acknowledged, goes on answering and deleting, and takes writes again
+// once there are slots to reuse. After a SIGKILL it opens, at its limit as it is.
+func TestMemoryLimitOfAProcess(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("resident memory is read from /proc")
+	}
+	const limit, dim, batch = 160 << 20, 4096, 50 // 20 KB an item
+	dir := t.TempDir()
+	s, err := serveChild(dir, "--memory-limit", fmt.Sprint(limit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.kill() })
+	c := singleTryClient(t, s.addr)
+	ctx := t.Context()
+	_, err = c.Collections.CreateCollection(ctx, &seguev1.CreateCollectionRequest{Collection: &seguev1.Collection{
+		Name: "tracks", Dimension: dim, Metric: seguev1.Metric_METRIC_L2, IndexConfig: &seguev1.IndexConfig{M: 4, EfConstruction: 4},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	values, written := make([]float32, dim), 0
+	write := func(n int) error {
+		req := &seguev1.BatchUpsertItemsRequest{Collection: "tracks"}
+		for i := range n {
+			for j := range values {
+				values[j] = random.Float32()
+			}
+			req.Items = append(req.Items, &seguev1.Item{Id: fmt.Sprint(written + i), Vector: client.Vector(values)})
+		}
+		if _, err := c.Items.BatchUpsertItems(ctx, req); err != nil {
+			return err
+		}
+		written += n
+		return nil
+	}
+	most := func(field string) (bytes int64) {
+		t.Helper()
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, ok := anonymousMemory([]byte(strings.ReplaceAll(string(text), field+":", "RssAnon:")))
+		if !ok {
+			t.Fatalf("no %s in %s", field, text)
+		}
+		return bytes
+	}
+	for err = nil; err == nil && written < limit/dim; err = write(batch) {
+		if n := most("RssAnon"); n > limit {
+			t.Fatalf("%d bytes after %d items", n, written)
+		}
+	}
+	st := status.Convert(err)
+	if st.Code() != codes.ResourceExhausted || len(st.Details()) != 1 {
+		t.Fatalf("after %d items: %v", written, err)
+	}
+	info, _ := st.Details()[0].(*errdetails.ErrorInfo)
+	if m := info.GetMetadata(); info.GetReason() != "MEMORY_LIMIT" || m["limit_bytes"] != fmt.Sprint(limit/20*17) || m["used_bytes"] == "" || m["need_bytes"] == "" {
+		t.Errorf("refused with %v", info)
+	}
+	t.Logf("%d items; %s; %d bytes resident", written, st.Message(), most("RssAnon"))
+	if written < 1000 {
+		t.Errorf("only %d items fit", written)
+	}
+	answers := func() {
+		t.Helper()
+		answer, err := c.Collections.GetCollection(ctx, &seguev1.GetCollectionRequest{Name: "tracks"})
+		if err != nil || answer.GetCollection().GetItemCount() != int64(written) {
+			t.Errorf("%d items, %d were acknowledged: %v", answer.GetCollection().GetItemCount(), written, err)
+		}
+		found, err := c.Retrieval.NearestNeighbors(ctx, &seguev1.NearestNeighborsRequest{Collection: "tracks", NeighborCount: 10,
+			Query: &seguev1.Query{Form: &seguev1.Query_ItemId{ItemId: fmt.Sprint(written - 1)}}})
+		if err != nil || len(found.GetNeighbors()) != 10 {
+			t.Errorf("%d neighbors, %v", len(found.GetNeighbors()), err)
+		}
+	}
+	answers()
+	s.kill()
+	if s, err = serveChild(dir, "--memory-limit", fmt.Sprint(limit)); err != nil {
+		t.Fatal(err)
+	}
+	c = singleTryClient(t, s.addr)
+	answers()
+	ids := make([]string, written/2)
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	if _, err := c.Items.BatchDeleteItems(ctx, &seguev1.BatchDeleteItemsRequest{Collection: "tracks", ItemIds: ids}); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if err := write(batch); err != nil {
+		t.Errorf("upsert into slots that are free: %v", err)
 	}
 }

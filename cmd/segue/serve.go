@@ -84,6 +84,7 @@ type serveOptions struct {
 	listen          string
 	insecure        bool
 	shutdownTimeout time.Duration
+	memoryLimit     int64 // of the process, in bytes; 0 is the container's
 	level           slog.Level
 	log             *slog.Logger
 
@@ -97,8 +98,10 @@ type serveOptions struct {
 	accessFile  string
 	jwt         auth.JWTOptions
 	queryLog    querylog.Options
-	idleThreads bool
-	server      server.Options
+	// queryLogRedact is queryLog.Redact as text.
+	queryLogRedact string
+	idleThreads    bool
+	server         server.Options
 }
 
 // flags adds the flags that serve and demo share.
@@ -118,7 +121,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.Float64Var(&o.server.LiveRecall, "live-recall", 0.01, "share of one core for running served searches again exactly, which measures their recall; 0 for none")
 	f.StringVar(&o.queryLog.Dir, "query-log", "", "`DIR` of its own for a sample of the queries, for segue replay; empty for none")
 	f.Float64Var(&o.queryLog.Share, "query-log-share", 0.01, "share of the queries that are kept there")
-	f.BoolVar(&o.queryLog.Users, "query-log-users", false, "keep also queries by user_id, and the names of exclusion sets")
+	f.StringVar(&o.queryLogRedact, "query-log-redact", "users,exclusions", "what is not kept there of listeners: users, exclusions (what they heard or blocked), taste (vectors and examples); none")
 	f.Int64Var(&o.queryLog.FileBytes, "query-log-file-bytes", 64<<20, "size at which the next file is begun")
 	f.BoolVar(&o.idleThreads, "idle-threads", true, "while queries come, import and snapshot on threads that get a processor only when nothing else wants it")
 	f.Int64Var(&o.queryLog.TotalBytes, "query-log-total-bytes", 1<<30, "size of all files together; the oldest are removed")
@@ -134,6 +137,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.StringVar(&o.jwt.JWKSURL, "jwt-jwks-url", "", "`URL` of the same")
 	f.StringVar(&o.jwt.Claim, "jwt-claim", "segue", "claim that holds a caller's grants, such as [\"read:*\"]")
 
+	f.Int64Var(&o.memoryLimit, "memory-limit", 0, "bytes that the process may use: beyond 17/20 of them writes that need memory are refused; 0 for what its container may")
 	f.IntVar(&o.server.MaxConnections, "max-connections", 10_000, "connections at a time; more are closed")
 	f.IntVar(&o.server.MaxStreams, "max-streams", 256, "calls at a time on one connection")
 	f.IntVar(&o.server.MaxRecvBytes, "max-recv-bytes", 16<<20, "largest request")
@@ -161,6 +165,9 @@ func (o *serveOptions) check() error {
 	}
 	if o.httpListen == "" && o.httpOrigins != "" {
 		return usagef("--http-origins needs --http-listen")
+	}
+	if o.memoryLimit < 0 || o.memoryLimit > 0 && o.memoryLimit < leastMemory {
+		return usagef("--memory-limit must be 0 or at least %d, is %d", leastMemory, o.memoryLimit)
 	}
 	flag, reached := "--listen", o.listen
 	if o.httpListen != "" && isLoopback(o.listen) {
@@ -304,6 +311,9 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 		o.server.HTTPOrigins = strings.Split(o.httpOrigins, ",")
 	}
 	if o.queryLog.Dir != "" {
+		if o.queryLog.Redact, err = querylog.ParseRedaction(o.queryLogRedact); err != nil {
+			return nil, usagef("--query-log-redact: %v", err)
+		}
 		o.queryLog.Logger = o.log
 		o.queryLog.Count = func(outcome querylog.Outcome) { o.server.Metrics.QueryLogged(string(outcome), 1) }
 		for _, outcome := range querylog.Outcomes() {
@@ -330,11 +340,13 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 		return nil, err
 	}
 	s.tracing = o.server.Tracing
-	stopGoverning := governMemory(o.log)
+	memory := newMemoryGovernor(o.memoryLimit)
+	o.server.Metrics.WatchMemory(memory.use)
+	stopGoverning := memory.govern(o.log)
 	s.release = append(s.release, func() error { stopGoverning(); return nil })
 	began := time.Now()
 	report := reportLoading(o.log, &s.loading, loadReportInterval)
-	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading, IdleThreads: o.idleThreads})
+	s.engine, err = engine.Open(ctx, o.data, engine.Options{Logger: o.log, Loading: &s.loading, IdleThreads: o.idleThreads, Memory: memory.use})
 	report()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.data, err)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
@@ -30,14 +31,17 @@ type Options struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// MaxRecvBytes bounds the body of a request, MaxSendBytes the message of an answer.
 	MaxRecvBytes, MaxSendBytes int
+	// ReadingTime is how long a caller may take to read its answer, before the connection is closed.
+	ReadingTime time.Duration
 	// Origins are what browsers call pages that may use the API ("https://tools.example"); none by default.
 	Origins []string
 }
 
 // Gateway is an http.Handler. Close frees its connection.
 type Gateway struct {
-	handler http.Handler
-	conn    *grpc.ClientConn
+	handler     http.Handler
+	conn        *grpc.ClientConn
+	readingTime time.Duration
 }
 
 // New returns a gateway. Errors: an origin that is none.
@@ -67,11 +71,30 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Gateway{handler: guarded, conn: conn}, nil
+	return &Gateway{handler: guarded, conn: conn, readingTime: o.ReadingTime}, nil
 }
 
 // ServeHTTP implements http.Handler.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(time.Time{}) // that of the connection's last answer; not every kind of connection has one
+	g.handler.ServeHTTP(&answer{w, func() { _ = c.SetWriteDeadline(time.Now().Add(g.readingTime)) }}, r)
+}
+
+// answer is a response whose time to be read begins when it is written, however long the call takes.
+type answer struct {
+	http.ResponseWriter
+	begin func()
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(b []byte) (int, error) {
+	a.begin()
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // Close cuts off what is under way.
 func (g *Gateway) Close() error { return g.conn.Close() }

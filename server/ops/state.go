@@ -48,6 +48,17 @@ func (m *Metrics) WatchReadiness(ready func() error) {
 	}))
 }
 
+// WatchMemory adds what the process holds and what writes may make of it. use is engine.Options.Memory.
+func (m *Metrics) WatchMemory(use func() engine.MemoryUse) {
+	gauge := func(name, help string, read func(engine.MemoryUse) uint64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read(use())) }))
+	}
+	gauge("segue_memory_used_bytes", "Memory of the process that no file backs, less what a garbage collection would give back.",
+		func(u engine.MemoryUse) uint64 { return u.Used })
+	gauge("segue_memory_write_limit_bytes", "segue_memory_used_bytes beyond which writes that need memory are refused; 0 is no limit.",
+		func(u engine.MemoryUse) uint64 { return u.Limit })
+}
+
 // WatchEngine adds the numbers of an engine's collections and of its store.
 func (m *Metrics) WatchEngine(e *engine.Engine) {
 	m.registry.MustRegister(&engineState{engine: e, now: time.Now, known: map[string]remembered{}})

@@ -118,3 +118,11 @@ func TestReadiness(t *testing.T) {
 	why = nil
 	has(t, scrape(t, m), "segue_ready 1\n")
 }
+
+func TestMemory(t *testing.T) {
+	m, use := NewMetrics(), engine.MemoryUse{Used: 3, Limit: 7}
+	m.WatchMemory(func() engine.MemoryUse { return use })
+	has(t, scrape(t, m), "segue_memory_used_bytes 3\n", "segue_memory_write_limit_bytes 7\n")
+	use = engine.MemoryUse{Used: 4}
+	has(t, scrape(t, m), "segue_memory_used_bytes 4\n", "segue_memory_write_limit_bytes 0\n")
+}

@@ -17,9 +17,8 @@
 // # What is kept
 //
 // Queries that were answered, each with the name of its collection, those of batches and streams among them. Not kept:
-// min_revision, which means nothing later; requests for a second page, whose tokens do not either. Unless Options.Users is set,
-// nothing that names a listener: queries by user_id are left out, and exclusion sets, which are named after listeners as a rule,
-// are taken out of the others.
+// min_revision, which means nothing later; requests for a second page, whose tokens do not either. And what
+// Options.Redact says: who asks, what they heard or blocked, what they like. By default the first two.
 //
 // # Concurrency
 //

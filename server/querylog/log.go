@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,8 @@ type Options struct {
 	Dir string
 	// Share is how many of the queries are kept, above 0 and at most 1. Required.
 	Share float64
-	// Users keeps what names listeners.
-	Users bool
+	// Redact lists what is not kept of queries. Default DefaultRedaction; nothing where it is empty and not nil.
+	Redact []Redaction
 	// FileBytes bounds one file, 1 KiB or more. Default 64 MiB.
 	FileBytes int64
 	// TotalBytes bounds all files together, at least two of FileBytes. Default 1 GiB.
@@ -70,6 +71,9 @@ func (o *Options) EnsureDefaults() {
 	if o.TotalBytes == 0 {
 		o.TotalBytes = max(defaultTotalBytes, 2*o.FileBytes)
 	}
+	if o.Redact == nil {
+		o.Redact = DefaultRedaction()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -92,6 +96,11 @@ func (o Options) Validate() error {
 	}
 	if o.TotalBytes/2 < o.FileBytes {
 		errs = append(errs, fmt.Errorf("querylog: TotalBytes must be at least two files of %d, is %d", o.FileBytes, o.TotalBytes))
+	}
+	for _, r := range o.Redact {
+		if !slices.Contains(redactions, r) {
+			errs = append(errs, fmt.Errorf("querylog: Redact must be of %q, has %q", redactions, r))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -131,7 +140,7 @@ func (l *Log) Offer(req *seguev1.NearestNeighborsRequest, collection string) {
 	if l == nil || rand.Float64() >= l.o.Share { //nolint:gosec // a sample
 		return
 	}
-	m := kept(req, collection, l.o.Users)
+	m := kept(req, collection, l.o.Redact)
 	if m == nil {
 		l.o.Count(Withheld)
 		return
@@ -154,20 +163,6 @@ func (l *Log) Offer(req *seguev1.NearestNeighborsRequest, collection string) {
 		l.queued.Add(-int64(len(record)))
 		l.o.Count(DroppedQueue)
 	}
-}
-
-// kept returns a copy of what is kept of a query; nil where it is left out.
-func kept(req *seguev1.NearestNeighborsRequest, collection string, users bool) *seguev1.NearestNeighborsRequest {
-	_, byUser := req.GetQuery().GetForm().(*seguev1.Query_UserId)
-	if req.GetPageToken() != "" || byUser && !users {
-		return nil
-	}
-	m := proto.CloneOf(req)
-	m.Collection, m.MinRevision = collection, 0
-	if !users && m.GetExclusions() != nil {
-		m.Exclusions.ExclusionSets = nil
-	}
-	return m
 }
 
 // Close writes what is queued and ends the log. It may be called more than once.

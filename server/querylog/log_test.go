@@ -181,52 +181,6 @@ func TestDiskIsBounded(t *testing.T) {
 	}
 }
 
-// TestWhatIsKept: no name of a listener unless that is asked for, nothing that means nothing later, and the rest as it came.
-func TestWhatIsKept(t *testing.T) {
-	byUser := &seguev1.NearestNeighborsRequest{NeighborCount: 10, Query: &seguev1.Query{Form: &seguev1.Query_UserId{UserId: "listener7"}}}
-	sets := byItem("a")
-	sets.Exclusions = &seguev1.Exclusions{ItemIds: []string{"b"}, ExclusionSets: []string{"listener7"}}
-	page := byItem("a")
-	page.PageToken = "x"
-	wait := byItem("a")
-	wait.MinRevision = 7
-	inBatch := byItem("a")
-	inBatch.Collection = ""
-	for _, c := range []struct {
-		name        string
-		req         *seguev1.NearestNeighborsRequest
-		users       bool
-		want        string // JSON-like text of what is kept; empty for nothing
-		mustNotHave string
-	}{
-		{"a user", byUser, false, "", ""},
-		{"a user, kept", byUser, true, "listener7", ""},
-		{"sets", sets, false, `"b"`, "listener7"},
-		{"sets, kept", sets, true, "listener7", ""},
-		{"a page", page, true, "", ""},
-		{"a revision", wait, true, "tracks", "min_revision"},
-		{"in a batch", inBatch, false, "tracks", ""},
-	} {
-		before := proto.CloneOf(c.req)
-		m := kept(c.req, "tracks", c.users)
-		if !proto.Equal(before, c.req) {
-			t.Errorf("%s: the request itself was changed", c.name)
-		}
-		if (m == nil) != (c.want == "") {
-			t.Errorf("%s: kept %v", c.name, m)
-			continue
-		}
-		if text := fmt.Sprint(m); m != nil && (!strings.Contains(text, c.want) || c.mustNotHave != "" && strings.Contains(text, c.mustNotHave)) {
-			t.Errorf("%s: kept %s", c.name, text)
-		}
-	}
-	l, tally := open(t, Options{Dir: t.TempDir()})
-	l.Offer(byUser, "tracks")
-	if tally.of(Withheld) != 1 {
-		t.Error("what is left out is not counted")
-	}
-}
-
 // TestNothingWaits: while nothing can be written, offers return, and every query is accounted for.
 func TestNothingWaits(t *testing.T) {
 	release, c := make(chan struct{}), &tally{}

@@ -95,6 +95,9 @@ const (
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 44
 	// RESOURCE_EXHAUSTED: the server holds as many aliases as it may.
 	ErrorReason_ERROR_REASON_TOO_MANY_ALIASES ErrorReason = 45
+	// RESOURCE_EXHAUSTED: the write needs memory, and the process holds as much as it may; reads and deletes go on. The metadata has
+	// need_bytes, used_bytes and limit_bytes.
+	ErrorReason_ERROR_REASON_MEMORY_LIMIT ErrorReason = 46
 	// ABORTED: the same operation is already running (a snapshot of the collection, a backup); try again after it.
 	ErrorReason_ERROR_REASON_ALREADY_RUNNING ErrorReason = 50
 	// UNAVAILABLE: the server is starting or stopping; try again, here later or elsewhere now.
@@ -161,6 +164,7 @@ var (
 		43: "ERROR_REASON_DISK_FULL",
 		44: "ERROR_REASON_RATE_LIMITED",
 		45: "ERROR_REASON_TOO_MANY_ALIASES",
+		46: "ERROR_REASON_MEMORY_LIMIT",
 		50: "ERROR_REASON_ALREADY_RUNNING",
 		51: "ERROR_REASON_NOT_SERVING",
 		52: "ERROR_REASON_DEADLINE_EXCEEDED",
@@ -206,6 +210,7 @@ var (
 		"ERROR_REASON_DISK_FULL":                 43,
 		"ERROR_REASON_RATE_LIMITED":              44,
 		"ERROR_REASON_TOO_MANY_ALIASES":          45,
+		"ERROR_REASON_MEMORY_LIMIT":              46,
 		"ERROR_REASON_ALREADY_RUNNING":           50,
 		"ERROR_REASON_NOT_SERVING":               51,
 		"ERROR_REASON_DEADLINE_EXCEEDED":         52,
@@ -255,7 +260,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xd4\v\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\xf3\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -285,7 +290,8 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x1fERROR_REASON_RESPONSE_TOO_LARGE\x10*\x12\x1a\n" +
 	"\x16ERROR_REASON_DISK_FULL\x10+\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10,\x12!\n" +
-	"\x1dERROR_REASON_TOO_MANY_ALIASES\x10-\x12 \n" +
+	"\x1dERROR_REASON_TOO_MANY_ALIASES\x10-\x12\x1d\n" +
+	"\x19ERROR_REASON_MEMORY_LIMIT\x10.\x12 \n" +
 	"\x1cERROR_REASON_ALREADY_RUNNING\x102\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_SERVING\x103\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x104\x12\x1a\n" +

@@ -43,7 +43,7 @@ const (
 // Errors of every method: INVALID_ARGUMENT for bad fields (see ErrorReason), NOT_FOUND with COLLECTION_NOT_FOUND.
 type ItemServiceClient interface {
 	// UpsertItem writes one item: makes it, or replaces vector and attributes of the item with this id as a whole.
-	// RESOURCE_EXHAUSTED with COLLECTION_FULL if there is no room. Safe to retry.
+	// RESOURCE_EXHAUSTED with COLLECTION_FULL or MEMORY_LIMIT if there is no room. Safe to retry.
 	UpsertItem(ctx context.Context, in *UpsertItemRequest, opts ...grpc.CallOption) (*UpsertItemResponse, error)
 	// BatchUpsertItems writes several items, all or nothing: on any error none is written, and BadRequest lists the
 	// rows that are wrong (at most 32 of them). Where an id comes twice, the last one wins. Much cheaper an item than
@@ -182,7 +182,7 @@ func (c *itemServiceClient) BatchDeleteItems(ctx context.Context, in *BatchDelet
 // Errors of every method: INVALID_ARGUMENT for bad fields (see ErrorReason), NOT_FOUND with COLLECTION_NOT_FOUND.
 type ItemServiceServer interface {
 	// UpsertItem writes one item: makes it, or replaces vector and attributes of the item with this id as a whole.
-	// RESOURCE_EXHAUSTED with COLLECTION_FULL if there is no room. Safe to retry.
+	// RESOURCE_EXHAUSTED with COLLECTION_FULL or MEMORY_LIMIT if there is no room. Safe to retry.
 	UpsertItem(context.Context, *UpsertItemRequest) (*UpsertItemResponse, error)
 	// BatchUpsertItems writes several items, all or nothing: on any error none is written, and BadRequest lists the
 	// rows that are wrong (at most 32 of them). Where an id comes twice, the last one wins. Much cheaper an item than

@@ -80,7 +80,7 @@ class ItemServiceServicer(object):
 
     def UpsertItem(self, request, context):
         """UpsertItem writes one item: makes it, or replaces vector and attributes of the item with this id as a whole.
-        RESOURCE_EXHAUSTED with COLLECTION_FULL if there is no room. Safe to retry.
+        RESOURCE_EXHAUSTED with COLLECTION_FULL or MEMORY_LIMIT if there is no room. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
