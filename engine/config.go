@@ -30,7 +30,7 @@ type CollectionConfig struct {
 	Metric Metric `json:"metric"`
 	// M is the number of links a node aims for above level 0; level 0 has 2M. 0 means 16; else 4..64.
 	M int `json:"m"`
-	// EfConstruction is the beam width of an insert. 0 means 100; else M..2000.
+	// EfConstruction is the beam width of an insert. 0 means 100; else M..2000, at least 8.
 	EfConstruction int `json:"ef_construction"`
 	// VectorStorage says where the index keeps vectors. 0 means VectorsInMemory.
 	VectorStorage VectorStorage `json:"vector_storage,omitempty"`
@@ -129,7 +129,7 @@ func (c CollectionConfig) validate(l Limits) error {
 		p.add(ReasonRequired, "metric", "must be COSINE, INNER_PRODUCT or L2")
 	}
 	p.inRange("m", c.M, 4, 64)
-	p.inRange("ef_construction", c.EfConstruction, max(c.M, 4), 2000)
+	p.inRange("ef_construction", c.EfConstruction, max(c.M, 8), 2000)
 	if c.VectorStorage > VectorsInFile {
 		p.add(ReasonOutOfRange, "vector_storage", "must be MEMORY or FILE")
 	}

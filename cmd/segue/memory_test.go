@@ -148,7 +148,7 @@ func TestMemoryLimitOfAProcess(t *testing.T) {
 	c := singleTryClient(t, s.addr)
 	ctx := t.Context()
 	_, err = c.Collections.CreateCollection(ctx, &seguev1.CreateCollectionRequest{Collection: &seguev1.Collection{
-		Name: "tracks", Dimension: dim, Metric: seguev1.Metric_METRIC_L2, IndexConfig: &seguev1.IndexConfig{M: 4, EfConstruction: 4},
+		Name: "tracks", Dimension: dim, Metric: seguev1.Metric_METRIC_L2, IndexConfig: &seguev1.IndexConfig{M: 4, EfConstruction: 8},
 	}})
 	if err != nil {
 		t.Fatal(err)
