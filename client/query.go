@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"io"
 	"iter"
 
 	"google.golang.org/protobuf/proto"
@@ -22,6 +24,19 @@ func ByUser(id string) *seguev1.Query {
 // ByVector is the query with an embedding; see [Vector].
 func ByVector(v []float32) *seguev1.Query {
 	return &seguev1.Query{Form: &seguev1.Query_Vector{Vector: Vector(v)}}
+}
+
+// ByInterests is the query with the interests of a user whose profile is not stored: vectors that take turns in proportion to their
+// weights. Without weights each counts 1; else there is one for each vector.
+func ByInterests(vectors [][]float32, weights ...float32) *seguev1.Query {
+	list := make([]*seguev1.Interest, len(vectors))
+	for i, v := range vectors {
+		list[i] = &seguev1.Interest{Vector: Vector(v)}
+		if len(weights) > 0 {
+			list[i].Weight = weights[i]
+		}
+	}
+	return &seguev1.Query{Form: &seguev1.Query_Interests{Interests: &seguev1.InterestList{Interests: list}}}
 }
 
 // MoreLike is the query for "more like these items, not like those", with the default strategy; weights and strategy can be
@@ -65,6 +80,46 @@ func (c *Client) Pages(ctx context.Context, req *seguev1.NearestNeighborsRequest
 			}
 			req.PageToken = page.GetNextPageToken()
 			if !yield(page, nil) || req.GetPageToken() == "" {
+				return
+			}
+		}
+	}
+}
+
+// Answers sends queries, each with an id of the caller's choice, over one stream and yields their answers as they are ready, which is
+// not in the order of the queries. A query that fails has its error in its answer; an error that Answers yields ends it, and the
+// answers that are missing then are lost. For few queries of one collection, and for answers in order, there is
+// c.Retrieval.BatchNearestNeighbors.
+//
+// queries is read by a goroutine that has ended when the iteration is over; it must not wait for the answers, and must end when ctx
+// does. The server reads about as far ahead as it works, so a sequence of any length takes little memory.
+func (c *Client) Answers(ctx context.Context, queries iter.Seq2[string, *seguev1.NearestNeighborsRequest]) iter.Seq2[*seguev1.StreamNearestNeighborsResponse, error] {
+	return func(yield func(*seguev1.StreamNearestNeighborsResponse, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		stream, err := c.Retrieval.StreamNearestNeighbors(ctx)
+		if err != nil {
+			cancel()
+			yield(nil, err)
+			return
+		}
+		sent := make(chan struct{})
+		defer func() { <-sent }()
+		defer cancel()
+		go func() {
+			defer close(sent)
+			for id, q := range queries {
+				if stream.Send(&seguev1.StreamNearestNeighborsRequest{QueryId: id, Request: q}) != nil {
+					return // Recv says why
+				}
+			}
+			_ = stream.CloseSend() // likewise
+		}()
+		for {
+			answer, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !yield(answer, err) || err != nil {
 				return
 			}
 		}

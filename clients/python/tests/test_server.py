@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 
 import segue
-from segue import imports
+from segue import imports, roaring
 from segue.v1 import filter_pb2, import_service_pb2, import_service_pb2_grpc, retrieval_service_pb2
 
 from .server import BINARY, ROOT, Server, Trap
@@ -136,6 +136,8 @@ class Retrieval(ServerTest):
                 ~np.isin(rows % 7, [1, 2]) & (rows % 3 != 0),
             ),
             ({"filter": "tempo < 1", "exclude": IDS[:3]}, (rows < 8) & (rows >= 3)),
+            ({"exclude": segue.Exclude(numbers=("plays", rows[::2]))}, rows % 2 == 1),
+            ({"exclude": segue.Exclude(ids=best, numbers=("plays", roaring.encode(rows[:9])))}, ~np.isin(IDS, best) & (rows >= 9)),
         ]:
             with self.subTest(options):
                 got = self.client.neighbors("cosine", vector=QUERIES[0], k=5, exact=True, **options)

@@ -1,6 +1,7 @@
 """What needs no server."""
 
 import pickle
+import struct
 import unittest
 from datetime import datetime, timedelta, timezone
 
@@ -8,7 +9,7 @@ import grpc
 import numpy as np
 
 import segue
-from segue import connection, errors, results, status_pb2, values
+from segue import connection, errors, results, roaring, status_pb2, values
 from segue.v1 import attribute_pb2, collection_pb2, vector_pb2
 
 
@@ -81,6 +82,52 @@ class Attributes(unittest.TestCase):
         for exclude in [segue.Exclude(ids="abc"), segue.Exclude(sets="abc"), segue.Exclude(attributes={"artist": "abc"})]:
             with self.subTest(exclude), self.assertRaises(TypeError):
                 exclude.message()
+
+
+def decode_roaring(data):
+    """The numbers of a bitmap without runs, read by the format's description and checked on the way."""
+    cookie, containers = struct.unpack_from("<II", data)
+    assert cookie == 12346
+    end, out, last = 8 + 8 * containers, [], -1
+    for i in range(containers):
+        high, count = struct.unpack_from("<HH", data, 8 + 4 * i)
+        (offset,) = struct.unpack_from("<I", data, 8 + 4 * containers + 4 * i)
+        assert high > last and offset == end
+        last, count = high, count + 1
+        if count <= 4096:
+            lows = struct.unpack_from(f"<{count}H", data, offset)
+            end += 2 * count
+        else:
+            lows = [v for v in range(1 << 16) if data[offset + v // 8] >> (v % 8) & 1]
+            end += 8192
+        assert len(lows) == count and list(lows) == sorted(set(lows))
+        out += [high << 16 | low for low in lows]
+    assert end == len(data)
+    return out
+
+
+class Bitmaps(unittest.TestCase):
+    def test_round_trip(self):
+        rng = np.random.default_rng(3)
+        for numbers in [
+            [], [0], [2**32 - 1], [7, 3, 7, 2**32 - 1, 0], range(65_530, 65_545), range(4096), range(4097), range(60_000, 200_000),
+            rng.integers(0, 2**32, 1000, np.uint32), rng.integers(0, 1 << 18, 30_000), np.arange(9, dtype=np.uint8),
+        ]:
+            with self.subTest(repr(numbers)[:40]):
+                self.assertEqual(decode_roaring(roaring.encode(numbers)), sorted({int(v) for v in numbers}))
+
+    def test_known_bytes(self):
+        # Cookie, one container; high half 1, two values; offset 16; 2 and 70000 - 65536.
+        self.assertEqual(roaring.encode([70_000, 65_538]).hex(), "3a300000" "01000000" "01000100" "10000000" "02007011")
+        message = segue.Exclude(numbers=("plays", [70_000, 65_538])).message()
+        self.assertEqual((message.bitmap.attribute, message.bitmap.roaring), ("plays", roaring.encode([65_538, 70_000])))
+        self.assertEqual(segue.Exclude(numbers=("plays", b"as it is")).message().bitmap.roaring, b"as it is")
+        self.assertFalse(segue.Exclude().message().HasField("bitmap"))
+
+    def test_refused(self):
+        for bad, error in [([-1], ValueError), ([2**32], ValueError), ([0.5], TypeError), (["1"], TypeError), ([True], TypeError)]:
+            with self.subTest(bad), self.assertRaises(error):
+                roaring.encode(bad)
 
 
 class Names(unittest.TestCase):
