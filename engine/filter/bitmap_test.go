@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,49 @@ func TestBitmap(t *testing.T) {
 			}
 			if got := slices.Collect(b.positions(keys)); !slices.Equal(got, want) {
 				t.Errorf("bitmap %d: %d of %d keys, want %d", i, len(got), len(keys), len(want))
+			}
+		}
+	}
+}
+
+// TestForeignBitmaps reads what libraries for Java and C wrote; testdata/roaring says which. Their values are counted out here.
+func TestForeignBitmaps(t *testing.T) {
+	var spec, croaring, few []uint32
+	for v := uint32(0); v < 800_000; v++ {
+		if v < 100_000 && v%1000 == 0 || v >= 300_000 && v < 600_000 && v%3 == 0 || v >= 700_000 {
+			spec = append(spec, v)
+		}
+	}
+	for v := uint32(0); v < 10<<16; v++ {
+		if v < 3500 && v%7 == 0 || v>>16 == 1 && v < 1<<16+15_000 && (v-(1<<16))%3 == 0 ||
+			v >= 5<<16+100 && v < 5<<16+9000 || v >= 9<<16-10 && v < 9<<16+10 {
+			croaring = append(croaring, v)
+		}
+	}
+	croaring = append(croaring, math.MaxUint32)
+	for v := uint32(1000); v < 2000; v++ {
+		few = append(few, v)
+	}
+	few = append(few, 1<<20)
+	for name, want := range map[string][]uint32{
+		"spec_with_runs": spec, "spec_without_runs": spec, "croaring_with_runs": croaring, "croaring_without_runs": croaring,
+		"croaring_few": few, "croaring_empty": nil,
+	} {
+		data, err := os.ReadFile("testdata/roaring/" + name + ".bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, bad := DecodeBitmap(data)
+		if bad != nil {
+			t.Errorf("%s: %v", name, bad)
+			continue
+		}
+		if got := b.set.ToArray(); !slices.Equal(got, want) {
+			t.Errorf("%s: %d values, want %d", name, len(got), len(want))
+		}
+		for _, v := range want[:min(len(want), 2000)] {
+			if !b.Has(int64(v)) {
+				t.Fatalf("%s: has no %d", name, v)
 			}
 		}
 	}
