@@ -5,6 +5,11 @@
 //	segue collection  create, list, describe, delete
 //	segue import      load embeddings and attributes from files
 //	segue neighbors   ask for the nearest neighbors of an item, a user or a vector
+//	segue batch       ask for those of many, as JSON lines
+//	segue explain     say why neighbors are there, or why an item is not
+//	segue score       score given items for a query
+//	segue exclusions  keep sets of items that searches must not answer
+//	segue measure     recall, hubs and calibration of a release
 //	segue snapshot    create, list
 //	segue check       verify a store offline
 //	segue backup      create, list, verify, prune

@@ -117,6 +117,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newCollectionCommand(env),
 		newImportCommand(env),
 		newNeighborsCommand(env),
+		newBatchCommand(env),
 		newExplainCommand(env),
 		newScoreCommand(env),
 		newMeasureCommand(env),

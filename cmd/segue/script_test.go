@@ -24,6 +24,7 @@ import (
 //	parquet FILE LINES    make a Parquet file from JSON lines of tracks
 //	gzip FILE             compress FILE to FILE.gz
 //	numbers N DIM         make numbers.jsonl of N items with vectors of DIM numbers
+//	$ROARING              the directory of Roaring bitmaps that other libraries wrote
 //	damage DIR SUFFIX     flip a bit in the middle of the largest file of DIR with that suffix
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -31,6 +32,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: false,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			bitmaps, err := filepath.Abs("../../engine/filter/testdata/roaring")
+			if err != nil {
+				return err
+			}
+			e.Setenv("ROARING", bitmaps)
 			e.Values["server"] = &scriptServer{}
 			e.Defer(func() { e.Values["server"].(*scriptServer).kill() })
 			return nil
