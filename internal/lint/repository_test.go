@@ -87,3 +87,28 @@ func TestReadmeCommands(t *testing.T) {
 		t.Errorf("ARCHITECTURE.md has %d lines, more than fit in one sitting", n)
 	}
 }
+
+// TestNamedTestsExist: a test that a document says holds something exists.
+func TestNamedTestsExist(t *testing.T) {
+	tree := house(t)
+	exist := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	for _, f := range tree.Files {
+		if strings.HasSuffix(f.Path, "_test.go") {
+			for _, m := range declared.FindAllStringSubmatch(string(f.Text), -1) {
+				exist[m[1]] = true
+			}
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	for _, f := range tree.Files {
+		if path.Ext(f.Path) != ".md" || !strings.HasPrefix(f.Path, "docs/") {
+			continue
+		}
+		for _, m := range named.FindAllStringSubmatch(string(f.Text), -1) {
+			if !exist[m[1]] {
+				t.Errorf("%s names %s, which does not exist", f.Path, m[1])
+			}
+		}
+	}
+}
