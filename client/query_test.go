@@ -91,6 +91,7 @@ func TestAnswersEnd(t *testing.T) {
 	after := read // the goroutine that reads has ended: the race detector sees to it
 
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	n := 0
 	var last error
 	for _, err := range c.Answers(ctx, endless) {
