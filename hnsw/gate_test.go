@@ -129,8 +129,9 @@ func TestGateTracks(t *testing.T) {
 	}
 	x := pass(t, hnsw.Cosine, base, queries, 1112,
 		gate{16, 0.986, 226}, gate{64, 0.9956, 403}, gate{128, 0.996, 592})
-	filterGates(t, x, hnsw.Cosine, base, queries[:16], 350)
-	walkGates(t, x, base, queries[:50], 0.97, 650)
+	filterGates(t, x, hnsw.Cosine, base, queries[:16], 150)
+	walkGates(t, x, base, queries[:50], 0.97, 620)
+	tenthGate(t, x, base, queries[:50], 2.1)
 	severalGates(t, x, queries, 0.99, 2)
 	calibrationGate(t, x, queries[:200])
 }
@@ -150,8 +151,9 @@ func TestGateMNIST(t *testing.T) {
 	if _, ok := hnsw.Codec(x); !ok {
 		t.Error("walks do not read codes of mnist784")
 	}
-	filterGates(t, x, hnsw.L2, base, queries[:10], 600)
-	walkGates(t, x, base, queries[:50], 0.97, 800)
+	filterGates(t, x, hnsw.L2, base, queries[:10], 200)
+	walkGates(t, x, base, queries[:50], 0.97, 700)
+	tenthGate(t, x, base, queries[:50], 1.7)
 	severalGates(t, x, queries, 0.99, 2)
 	calibrationGate(t, x, queries[:200])
 }

@@ -20,8 +20,8 @@ import (
 // Where few slots are allowed the scan is the plan: it is faster, and finds all (cost.go).
 const (
 	enoughShare = 4 // one in four links read
-	// rowsAhead is how many rows of links are asked for before they are read.
-	rowsAhead = 8
+	// maxWays is how many neighbors that are not allowed an expansion passes through at most.
+	maxWays = 12
 	// scanFirst: where the scan costs less than so many unfiltered walks, the scout is not even sent.
 	scanFirst = 2
 )
@@ -75,7 +75,7 @@ func (s *Searcher) startWalk(ctx context.Context, entry uint64) error {
 	if b.params.Allowed != nil {
 		return s.sendScout(ctx, n)
 	}
-	s.keep(n)
+	s.keep(n, 0)
 	return nil
 }
 
@@ -109,15 +109,21 @@ func (s *Searcher) roam(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		n := s.gatherNear(first, 0)
-		if n <= len(s.ids)/2 {
-			if second, ok := s.pool.next(); ok {
+		n := 0
+		if second, two := s.pool.next(); s.more.params.Allowed != nil {
+			n = s.gatherNear(first, second, two)
+		} else {
+			s.hops++
+			n = s.gather(first, 0, n)
+			if two {
+				s.hops++
 				s.prefetchVectors(s.ids[:n])
-				n = s.gatherNear(second, n)
+				n = s.gather(second, 0, n)
 			}
 		}
-		s.prefetchNext(0)
-		s.scoreAndKeep(n)
+		soon := s.prefetchNext(&s.pool, 0)
+		s.beamKeys(s.ids[:n], s.keys[:n])
+		s.keep(n, soon)
 		if done != nil && s.hops >= check {
 			check = s.hops + contextHops
 			select {
@@ -129,44 +135,28 @@ func (s *Searcher) roam(ctx context.Context) error {
 	}
 }
 
-// gatherNear appends to ids[:n] the unvisited slots near slot that may be returned, and returns the new n. There is room for
-// two rows.
-func (s *Searcher) gatherNear(slot uint32, n int) int {
-	if s.more.params.Allowed == nil {
-		s.hops++
-		return s.gather(slot, 0, n)
+// gatherNear makes ids[:n] the unvisited slots near first, and second if there are two, that may be returned, and returns n.
+// What is read of both beyond their own links is asked for before it is read of either.
+func (s *Searcher) gatherNear(first, second uint32, two bool) (n int) {
+	b := &s.more
+	n, near := s.gatherAllowed(first, 0)
+	ways := s.waysOn(b.ways[0][:0], first, near)
+	if !two {
+		return s.gatherThrough(ways, n, near)
 	}
-	x, b := s.x, &s.more
-	near, failing := 0, 0
-	n, near, failing = s.gatherAllowed(slot, n, failing)
-	if near*enoughShare >= near+failing {
-		return n
-	}
-	for i, f := range b.failing[:failing] {
-		if near >= x.m0/2 || n+x.m0 > len(s.ids) {
-			break
-		}
-		if i%rowsAhead == 0 {
-			for _, v := range b.failing[i:min(i+rowsAhead, failing)] {
-				distance.Prefetch(x.row(v, 0))
-			}
-		}
-		if b.passed.add(f) {
-			var more int
-			n, more, _ = s.gatherAllowed(f, n, failing)
-			near += more
-		}
-	}
-	return n
+	s.prefetchVectors(s.ids[:n])
+	n, also := s.gatherAllowed(second, n)
+	others := s.waysOn(b.ways[1][:0], second, also)
+	return s.gatherThrough(others, s.gatherThrough(ways, n, near), also)
 }
 
-// gatherAllowed appends to ids[:n] the unvisited allowed slots that slot has links to, and to failing the others, from at on.
-// It returns the new n, how many are allowed, and how many are not.
+// gatherAllowed appends to ids[:n] the unvisited allowed slots that slot has links to. It returns the new n, and how many are
+// allowed.
 //
 // Whether a link leads to an allowed slot is a coin toss that no processor predicts, so nothing here branches on it.
-func (s *Searcher) gatherAllowed(slot uint32, n, at int) (end, allowed, failing int) {
+func (s *Searcher) gatherAllowed(slot uint32, n int) (end, allowed int) {
 	x, b := s.x, &s.more
-	words, seen := b.params.Allowed.words, s.visited
+	words, to := b.params.Allowed.words, &b.links
 	s.hops++
 	row := x.row(slot, 0)
 	for i := range row {
@@ -179,40 +169,91 @@ func (s *Searcher) gatherAllowed(slot uint32, n, at int) (end, allowed, failing 
 				continue
 			}
 		}
-		is := 0
+		to[allowed&(len(to)-1)] = v
 		if w := int(v >> 6); w < len(words) {
-			is = int(words[w] >> (v & 63) & 1)
+			allowed += int(words[w] >> (v & 63) & 1)
 		}
-		b.failing[(at+failing)%len(b.failing)] = v
-		failing += 1 - is
-		allowed += is
-		s.ids[n%len(s.ids)] = v
-		n += seen.markIf(v, is)
 	}
-	return n, allowed, failing
+	seen := s.visited
+	for _, v := range to[:allowed] {
+		s.ids[n&(scoreBatch-1)] = v
+		n += seen.mark(v)
+	}
+	b.rows++
+	b.met += allowed
+	return n, allowed
+}
+
+// waysOn appends to ways those neighbors of slot to pass through, and asks for their links: some that are not allowed and were
+// not passed, or none where near, of its neighbors that are allowed, are enough. As many as are likely to lead to enough, by
+// what rows of this search had.
+func (s *Searcher) waysOn(ways []uint32, slot uint32, near int) []uint32 {
+	x, b := s.x, &s.more
+	row := x.row(slot, 0)
+	length := rowLength(row)
+	if near*enoughShare >= length {
+		return ways
+	}
+	most := min(cap(ways), 1+(x.m0/2-near)*b.rows/max(1, b.met))
+	for i := range row[:length] {
+		v := atomic.LoadUint32(&row[i]) &^ oneWay
+		if b.params.Allowed.Contains(v) || b.passed.has(v) || !x.isLive(v) {
+			continue
+		}
+		distance.Prefetch(x.row(v, 0))
+		if ways = append(ways, v); len(ways) >= most {
+			break
+		}
+	}
+	return ways
+}
+
+// gatherThrough appends to ids[:n] the unvisited allowed slots that ways have links to, until enough are near.
+func (s *Searcher) gatherThrough(ways []uint32, n, near int) int {
+	for _, v := range ways {
+		if near >= s.x.m0/2 || n+s.x.m0 > len(s.ids) {
+			break
+		}
+		if s.more.passed.add(v) {
+			var more int
+			n, more = s.gatherAllowed(v, n)
+			near += more
+		}
+	}
+	return n
 }
 
 // scoreAndKeep scores ids[:n] and offers them to the beam.
 func (s *Searcher) scoreAndKeep(n int) {
 	s.beamKeys(s.ids[:n], s.keys[:n])
-	s.keep(n)
+	s.keep(n, 0)
 }
 
-// keep offers the beam ids[:n], which keys[:n] are scored for.
-func (s *Searcher) keep(n int) {
-	ids, keys := s.ids[:n], s.keys[:n]
-	if s.more.keeps {
-		for i, k := range keys {
-			s.more.spill = s.pool.offerOrSpill(packEntry(k, ids[i]), s.more.spill)
+// keep offers the beam ids[:n], which keys[:n] are scored for, and asks for the links of those below soon.
+func (s *Searcher) keep(n int, soon uint64) {
+	limit, ids := s.pool.limit(), s.ids[:n]
+	for i, k := range s.keys[:n] {
+		e := packEntry(k, ids[i])
+		if e >= limit {
+			if s.more.keeps {
+				s.more.spill = append(s.more.spill, e)
+			}
+			continue
 		}
-		return
+		if e < soon {
+			distance.Prefetch(s.x.row(ids[i], 0))
+		}
+		s.offer(e)
+		limit = s.pool.limit()
 	}
-	limit := s.pool.limit()
-	for i, k := range keys {
-		if e := packEntry(k, ids[i]); e < limit {
-			s.pool.offer(e)
-			limit = s.pool.limit()
-		}
+}
+
+// offer offers the beam an entry that is below its limit.
+func (s *Searcher) offer(e uint64) {
+	if s.more.keeps {
+		s.more.spill = s.pool.offerOrSpill(e, s.more.spill)
+	} else {
+		s.pool.offer(e)
 	}
 }
 

@@ -35,13 +35,15 @@ type begun struct {
 	starts  []uint32 // what the walks found
 	await   await    // see backlog.go
 
-	failing [4 * maxM]uint32 // room for two rows
+	links     [2 * maxM]uint32   // allowed ones of a row
+	ways      [2][maxWays]uint32 // see waysOn
+	rows, met int                // rows of links that the walk read, and the allowed slots in them
 }
 
 // Begin begins a search for the slots nearest to any of the queries, which More gives. p.K is how many the first More will
 // ask for.
 //
-// The search ends with the next Begin, Search or Exact, and with Release; until then p.Allowed must not change. Queries are
+// The search ends with the next Begin or Search, and with Release; until then p.Allowed must not change. Queries are
 // copied. Errors: ErrK, ErrQueries, *DimensionError, *VectorError, ErrClosed, ctx.Err().
 func (s *Searcher) Begin(ctx context.Context, p SearchParams, vecs ...[]float32) error {
 	b := &s.more

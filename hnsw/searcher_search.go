@@ -176,7 +176,7 @@ func (s *Searcher) beam(ctx context.Context, level, ef, maxEqual int) error {
 			n = s.gather(second, level, n)
 			s.hops++
 		}
-		soon := s.prefetchNext(level)
+		soon := s.prefetchNext(&s.pool, level)
 		keys := s.keys[:n]
 		s.walkKeys(s.ids[:n], keys)
 		limit := s.pool.limit()
@@ -221,10 +221,10 @@ func (s *Searcher) gather(slot uint32, level, n int) int {
 	return n
 }
 
-// prefetchNext asks for the links of the two nodes that are next unless something nearer comes, and returns what is nearer:
-// entries below soon.
-func (s *Searcher) prefetchNext(level int) (soon uint64) {
-	first, second := s.pool.peek()
+// prefetchNext asks for the links of the two nodes of p that are next unless something nearer comes, and returns what is
+// nearer: entries below soon.
+func (s *Searcher) prefetchNext(p *pool, level int) (soon uint64) {
+	first, second := p.peek()
 	if first != noCandidate {
 		distance.Prefetch(s.x.row(entrySlot(first), level))
 	}

@@ -47,17 +47,3 @@ func (v *visited) has(slot uint32) bool {
 	at := int(slot >> 5)
 	return at < len(v.words) && (v.words[at]^v.epoch)>>32 == 0 && v.words[at]>>(slot&31)&1 != 0
 }
-
-// markIf is mark if is is 1. If it is 0 nothing changes and the result is 0; no branch depends on that either.
-func (v *visited) markIf(slot uint32, is int) int {
-	at := int(slot >> 5)
-	if at >= len(v.words) {
-		return 0
-	}
-	w := v.words[at]
-	if (w^v.epoch)>>32 != 0 {
-		w = v.epoch
-	}
-	v.words[at] = w | uint64(is)<<(slot&31)
-	return int(^w>>(slot&31)) & is
-}
