@@ -56,6 +56,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: ## Go benchmarks, COUNT times, for benchstat (PKG=./hnsw for some)
 	go test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
 
+.PHONY: breakdown
+breakdown: ## where the time of a query goes, docs/breakdown.md (SETS=tracks for one of mnist784, tracks, clustered, skewed)
+	CGO_ENABLED=0 SEGUE_BREAKDOWN=1 go test ./hnsw -count=1 -timeout 30m -run 'TestBreakdown/$(SETS)' -v
+
 .PHONY: bench-restart
 bench-restart: ## kill -9 to first correct answers; builds 1,000,000 x 128 once (SEGUE_BENCH_ITEMS, _DIM, _TAIL, _ROUNDS for others)
 	SEGUE_BENCH_RESTART="$${SEGUE_BENCH_RESTART:-$(CURDIR)/bin/restart}" go test -count 1 -timeout 60m -run TestRestartBenchmark -v ./cmd/segue
