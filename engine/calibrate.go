@@ -16,8 +16,6 @@ import (
 const (
 	// safeEf is the least width of a beam that stands in for what is not known.
 	safeEf = 256
-	// calibrateFrom is how many items it takes for safeEf to be less work than a scan.
-	calibrateFrom = scanFactor * safeEf
 	// What a calibration may cost: distances of its exact scans; and how many queries it makes at least and at most.
 	calibrateDistances              = 200_000_000
 	leastCalibrated, mostCalibrated = 50, 200
@@ -59,7 +57,7 @@ func (r *release) aimedEffort(target float64, n int, allowed *allowance) effort 
 		share = float64(candidates) / float64(max(1, live))
 	}
 	c := r.calibrated.newest.Load()
-	if !e.exact && live > calibrateFrom && (c == nil || c.Stale(r.index)) {
+	if !e.exact && !hnsw.PrefersScan(live, safeEf) && (c == nil || c.Stale(r.index)) {
 		r.calibrate()
 	}
 	if c != nil {
@@ -73,7 +71,7 @@ func (r *release) aimedEffort(target float64, n int, allowed *allowance) effort 
 	if most := r.engine.opts.Limits.MaxEf; e.ef > most {
 		e.ef, e.expected = max(n, most), 0
 	}
-	e.exact = e.exact || scanFactor*e.ef >= candidates
+	e.exact = e.exact || hnsw.PrefersScan(candidates, e.ef)
 	return e
 }
 

@@ -20,16 +20,16 @@ type Explained struct {
 	Recall float64
 }
 
-// ExplainNeighbors answers a request, with explanations, and compares with an exact search. Errors are those of Search.
-// Cost: that of an exact search more.
+// ExplainNeighbors answers a request as Search does, with explanations, and compares with an exact search. Errors are those of
+// Search. Cost: that of an exact search more.
 func (c *Collection) ExplainNeighbors(ctx context.Context, req SearchRequest) (Explained, error) {
-	req.Explain, req.AllowPartial = true, false
+	req.Explain = true
 	asked, err := c.Search(ctx, req)
 	if err != nil {
 		return Explained{}, err
 	}
 	exactly := req
-	exactly.Ef, exactly.TargetRecall, exactly.Exact = 0, 0, true
+	exactly.Ef, exactly.TargetRecall, exactly.Exact, exactly.AllowPartial = 0, 0, true, false
 	exactly.Seed, exactly.Now = asked.Info.Seed, asked.Info.Now
 	exact, err := c.Search(ctx, exactly)
 	if err != nil {
@@ -138,14 +138,14 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 		absence.Reason, absence.Detail = NearNegative, "it is at least as near to a negative example as to every positive one"
 		return absence, nil
 	}
-	if err := q.run(ctx); err != nil {
+	at, ef, err := q.positionOf(ctx, id)
+	if err != nil {
 		return Absence{}, err
 	}
-	if at := q.pickOf(id); at >= 0 {
+	if at >= 0 {
 		absence.Reason, absence.Rank, absence.Detail = Present, at+1, fmt.Sprintf("it is neighbor %d", at+1)
 		return absence, nil
 	}
-	ef := q.info.EfUsed
 	exactly := req
 	exactly.Ef, exactly.TargetRecall, exactly.Exact = 0, 0, true
 	exactly.Seed, exactly.Now = q.seed, q.now
@@ -163,6 +163,18 @@ func (c *Collection) ExplainAbsence(ctx context.Context, req SearchRequest, id s
 	}
 	exact.whyNotPicked(&absence, id)
 	return absence, nil
+}
+
+// positionOf answers the request as Search does, and returns the position of an item in the answer, or -1; and the beam's width.
+func (q *ranked) positionOf(ctx context.Context, id string) (at, ef int, err error) {
+	if !q.aim.plain(q.req) {
+		err := q.run(ctx)
+		return q.pickOf(id), q.info.EfUsed, err
+	}
+	var served SearchResult
+	err = q.r.search(ctx, q.s, q.aim.vec, q.aim.seed, q.req, q.allowed, &served)
+	at = slices.IndexFunc(served.Neighbors, func(n Neighbor) bool { return n.ItemID == id })
+	return at, served.Info.EfUsed, err
 }
 
 // pickOf returns the position of an item among the picks, or -1.

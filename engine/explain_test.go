@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -135,8 +136,8 @@ func (o *requestOracle) bestOf(req *SearchRequest, profile []Interest, it Item) 
 	return x
 }
 
-// TestExplainMiss: on a graph searched with the narrowest beam some neighbors are missed; both explanations find them, and say
-// the same.
+// TestExplainMiss: on a graph searched with the narrowest beam some neighbors are missed; both explanations are of the answer that
+// Search serves, find what it missed, and say the same.
 func TestExplainMiss(t *testing.T) {
 	notUnderRace(t)
 	const n, dim, k = 4000, 48, 10
@@ -153,8 +154,19 @@ func TestExplainMiss(t *testing.T) {
 		if len(e.Result.Neighbors) != k || e.Recall != float64(k-len(e.Missed))/k {
 			t.Fatalf("recall %v with %d missed", e.Recall, len(e.Missed))
 		}
+		served, err := c.Search(t.Context(), req)
+		if err != nil || served.Info != e.Result.Info {
+			t.Fatalf("served by %+v, explained %+v: %v", served.Info, e.Result.Info, err)
+		}
 		for i, nb := range e.Result.Neighbors {
-			if r := e.ExactRanks[i]; r > 0 && r < i+1 || nb.Explanation == nil {
+			if got := served.Neighbors[i]; got.ItemID != nb.ItemID || got.Score != nb.Score || got.Explanation != nil {
+				t.Errorf("neighbor %d is %s in the answer and %s in its explanation", i+1, got.ItemID, nb.ItemID)
+			}
+			if a, err := c.ExplainAbsence(t.Context(), req, nb.ItemID); err != nil || a.Reason != Present || a.Rank != i+1 {
+				t.Errorf("neighbor %d is absent: %+v, %v", i+1, a, err)
+			}
+			if r := e.ExactRanks[i]; r > 0 && r < i+1 || nb.Explanation == nil ||
+				nb.Explanation.CandidateRank != i+1 || nb.Explanation.RankValue != float64(nb.Score) {
 				t.Errorf("neighbor %d is number %d of the exact answer", i+1, r)
 			}
 		}
@@ -168,5 +180,42 @@ func TestExplainMiss(t *testing.T) {
 	}
 	if missed == 0 {
 		t.Error("nothing was missed: the test shows nothing")
+	}
+}
+
+// TestSumOfVectors: under Sum the score is the sum of the scores for each example, also where examples are vectors and nothing
+// else is asked for; explained or not.
+func TestSumOfVectors(t *testing.T) {
+	for _, metric := range []Metric{Cosine, InnerProduct, L2} {
+		const dim = 5
+		c := newTestCollection(t, dim, metric)
+		rng := rand.New(rand.NewPCG(4, uint64(metric)))
+		mustUpsert(t, c, randomItems(rng, 50, dim)...)
+		examples := []Example{{Vector: randomVector(rng, dim)}, {Vector: randomVector(rng, dim), Weight: 2}}
+		alone := func(e Example) map[string]float64 {
+			r, err := c.Search(t.Context(), SearchRequest{Query: Query{Vector: e.Vector}, K: 50})
+			if err != nil {
+				t.Fatal(err)
+			}
+			scores := map[string]float64{}
+			for _, n := range r.Neighbors {
+				scores[n.ItemID] = float64(n.Score)
+			}
+			return scores
+		}
+		first, second := alone(examples[0]), alone(examples[1])
+		for _, explain := range []bool{false, true} {
+			r, err := c.Search(t.Context(), SearchRequest{
+				Query: Query{Examples: &Examples{Positive: examples, Strategy: Sum}}, K: 50, Explain: explain,
+			})
+			if err != nil || len(r.Neighbors) != 50 {
+				t.Fatalf("%d neighbors: %v", len(r.Neighbors), err)
+			}
+			for _, n := range r.Neighbors {
+				if want := first[n.ItemID] + 2*second[n.ItemID]; math.Abs(float64(n.Score)-want) > 1e-4*(1+math.Abs(want)) {
+					t.Errorf("%v, explained %t: %s scores %v, want %v", metric, explain, n.ItemID, n.Score, want)
+				}
+			}
+		}
 	}
 }

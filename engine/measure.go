@@ -91,7 +91,7 @@ func (r *release) measure(ctx context.Context, id string, k int, efs []int, add 
 		return false, nil
 	}
 	vec := s.Vector(slot)[:r.cfg.Dim]
-	found, _, err := s.Exact(ctx, vec, k+1)
+	found, _, err := s.Search(ctx, vec, hnsw.SearchParams{K: k + 1, Exact: true})
 	if err != nil {
 		return false, err
 	}

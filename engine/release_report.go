@@ -195,7 +195,7 @@ func (r *release) drawSample(n int) ([]sampled, error) {
 func (r *release) ask(ctx context.Context, p *sampled, efs []int) error {
 	s := r.index.Acquire()
 	defer s.Release()
-	truth, _, err := s.Exact(ctx, p.vector, reportK+1)
+	truth, _, err := s.Search(ctx, p.vector, hnsw.SearchParams{K: reportK + 1, Exact: true})
 	if err != nil {
 		return err
 	}

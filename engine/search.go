@@ -42,7 +42,7 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	defer allowed.release()
 	for attempt := 1; ; attempt++ {
 		result := SearchResult{Info: SearchInfo{Release: r.rows.Release(), Revision: revision}}
-		if aim.vec != nil && len(aim.seeds) == 0 && req.plain() {
+		if aim.plain(&req) {
 			err = r.search(ctx, s, aim.vec, aim.seed, &req, &allowed, &result)
 		} else {
 			result, err = r.searchRanked(ctx, s, aim, req, allowed, revision)
@@ -66,10 +66,15 @@ func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResul
 	}
 }
 
-// plain says whether the request wants what is nearest, and nothing else: the path of search.
+// plain says whether the request wants what is nearest, and nothing else.
 func (r *SearchRequest) plain() bool {
 	return !r.IncludeSeeds && !r.HasMinScore && len(r.Crowding) == 0 && r.Dedupe == "" && !r.reranked() &&
-		!r.AllowPartial && r.PageSize == 0 && !r.Explain
+		!r.AllowPartial && r.PageSize == 0
+}
+
+// plain says whether the request wants what is nearest to the only query vector, by its score for that: the path of search.
+func (a *aim) plain(req *SearchRequest) bool {
+	return a.vec != nil && a.scale == 1 && a.offset == 0 && len(a.seeds) == 0 && req.plain()
 }
 
 // reranked says whether the order is another than that of the scores.
@@ -183,7 +188,13 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 		}
 		at = run
 	}
-	return out[:min(len(out), req.K)], nil
+	out = out[:min(len(out), req.K)]
+	if req.Explain {
+		for i := range out {
+			out[i].Explanation = &Explanation{RankValue: float64(out[i].Score), CandidateRank: i + 1}
+		}
+	}
+	return out, nil
 }
 
 // sortByID orders a run of equal scores. Insertion sort: runs are short, mostly of one.

@@ -63,9 +63,7 @@ func (q *ranked) fetch(ctx context.Context, probes []probe, n int) error {
 	if q.aim.each || !q.begun {
 		how := q.effort(n)
 		ef := max(how.ef, n)
-		// A wide beam computes about scanFactor distances for every place in it, in the order of the graph; a scan computes
-		// all, in the order of memory.
-		exact := how.exact && !q.hurried || scanFactor*ef >= q.r.index.Len()
+		exact := how.exact && !q.hurried || hnsw.PrefersScan(q.r.index.Len(), ef)
 		vecs := make([][]float32, len(probes))
 		for i := range probes {
 			vecs[i] = probes[i].vec
@@ -109,8 +107,6 @@ func (q *ranked) effort(n int) effort {
 
 // farthest is the largest distance that was found.
 func (q *ranked) farthest() float32 { return q.found[len(q.found)-1].Distance }
-
-const scanFactor = 8
 
 // scoreOf is the score of the query for a distance to a probe.
 func (q *ranked) scoreOf(distance float32) float64 {

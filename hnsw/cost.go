@@ -42,12 +42,16 @@ func (x *Index) scanCost(c *codes, n, q int) float64 {
 	return float64(n) * (scanRowCost + x.rowCost(c)*fours(q))
 }
 
-// walkCost returns the cost of walking a beam of ef for q queries, where share of the slots near them are allowed.
+// walkCost returns the cost of walking a beam of ef for each of q queries, where share of the slots near them are allowed.
 func (x *Index) walkCost(c *codes, ef, q int, share float64) float64 {
 	share = max(share, 1e-3)
 	rows, hops := rowsPerEf*float64(ef), float64(ef)*(hopsPerEf+passesPerEf*(1-share)/share)
-	return rows*(walkRowCost+x.rowCost(c)*fours(q)) + hops*linksCost
+	return float64(q) * (rows*(walkRowCost+x.rowCost(c)) + hops*linksCost)
 }
+
+// PrefersScan reports whether a scan of n slots for about ef results reads no more rows than a walk with a beam of ef. Its rows
+// cost less, and it keeps as many in order: of 62,461 tracks 8,192 take 3.3 ms by the scan and 3.5 by the walk, 2,048 take 1.6 and .8.
+func PrefersScan(n, ef int) bool { return float64(n) <= rowsPerEf*float64(ef) }
 
 // spent returns the cost of the search so far.
 func (s *Searcher) spent() float64 {

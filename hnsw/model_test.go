@@ -146,7 +146,7 @@ func TestModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.verify(t, "search", query, k, got)
-			exact, st, err := s.Exact(context.Background(), query, k)
+			exact, st, err := s.Search(context.Background(), query, hnsw.SearchParams{K: k, Exact: true})
 			if err != nil || !st.Exact || st.Distances != len(m.live) {
 				t.Fatalf("exact scan: %+v, %v", st, err)
 			}

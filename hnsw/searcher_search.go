@@ -67,11 +67,6 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	return s.results, s.stats(), nil
 }
 
-// Exact is Search with p.Exact: the k nearest live slots, or all if there are fewer. Cost: Len() distances.
-func (s *Searcher) Exact(ctx context.Context, query []float32, k int) ([]Candidate, SearchStats, error) {
-	return s.Search(ctx, query, SearchParams{K: k, Exact: true})
-}
-
 // begin checks and binds a query, and forgets the search before.
 func (s *Searcher) begin(ctx context.Context, query []float32, p SearchParams) error {
 	b := &s.more

@@ -91,7 +91,9 @@ func stress(t *testing.T, metric hnsw.Metric) {
 					return s.Search(context.Background(), query, hnsw.SearchParams{K: 8, Ef: 24})
 				}
 				if r == 0 {
-					search = func() ([]hnsw.Candidate, hnsw.SearchStats, error) { return s.Exact(context.Background(), query, 8) }
+					search = func() ([]hnsw.Candidate, hnsw.SearchStats, error) {
+						return s.Search(context.Background(), query, hnsw.SearchParams{K: 8, Exact: true})
+					}
 				}
 				got, _, err := search()
 				if err != nil {
