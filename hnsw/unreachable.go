@@ -13,8 +13,8 @@ const unreachableStep = 1024
 // Unreachable counts live nodes that no way over level 0 leads to from the entry point. By the tree of links there are none: a
 // number above 0 is a fault of this package or of memory, and Check names it. Nodes that are linked meanwhile are left out.
 //
-// Nobody waits for it: rows are read as searches read them, and who seems not to be reached because a link moved at that moment
-// is looked at again. The searcher's epoch keeps deleted slots from being reused meanwhile. Cost: reads the links of all nodes
+// Nobody waits for it: rows are read as searches read them. Who seems not to be reached, because it was being linked or a link
+// moved at that moment, is looked at again between two commits. The searcher's epoch keeps deleted slots from being reused meanwhile. Cost: reads the links of all nodes
 // once, and 4 bytes a node of memory. Errors: ErrClosed, ctx.Err().
 func (x *Index) Unreachable(ctx context.Context) (int, error) {
 	s := x.Acquire()
@@ -79,8 +79,11 @@ func (x *Index) flood(ctx context.Context, seen *visited, queue []uint32) error 
 	return nil
 }
 
-// besideSeen reports whether a live node in seen, or one beyond slots, links to v and is linked by it.
+// besideSeen reports whether a live node in seen, or one beyond slots, links to v and is linked by it. It holds mu, so that v is
+// not being linked, or a link of it moved, at that moment.
 func (x *Index) besideSeen(seen *visited, slots, v uint32) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	var ids [2 * maxM]uint32
 	for _, w := range appendLinks(ids[:0], x.row(v, 0)) {
 		if (w >= slots || seen.has(w)) && x.isLive(w) && linkIndex(x.row(w, 0), v) >= 0 {
