@@ -45,7 +45,8 @@ func (r rejection) Error() string { return string(r) }
 
 func reject(format string, args ...any) error { return rejection(fmt.Sprintf(format, args...)) }
 
-// OpenItems opens the items at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst, or in .parquet.
+// OpenItems opens the items at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst, in .parquet, or in
+// .hnsw (an export of github.com/coder/hnsw).
 // The caller closes the reader.
 func OpenItems(path string) (*ItemReader, error) { return openItems(nil, path) }
 
@@ -86,14 +87,27 @@ func checkItemExt(name string) error {
 			return &FormatError{File: name, Row: -1, Rule: "a Parquet file is compressed within, not around: decompress it first"}
 		}
 		return nil
+	case ".hnsw":
+		if c != plain {
+			return &FormatError{File: name, Row: -1, Rule: "an export of coder/hnsw is read twice: decompress it first"}
+		}
+		return nil
 	}
-	return &FormatError{File: name, Row: -1, Rule: "name does not end in .jsonl, .ndjson or .json (then .gz or .zst), or in .parquet"}
+	return &FormatError{File: name, Row: -1, Rule: "name does not end in .jsonl, .ndjson or .json (then .gz or .zst), in .parquet, or in .hnsw"}
 }
 
 // newItemReader takes over src, and closes it where it fails.
 func newItemReader(name string, src *source) (*ItemReader, error) {
 	if ext, _ := splitName(name); ext == ".parquet" {
 		rows, err := newParquetRows(name, src)
+		if err != nil {
+			src.close()
+			return nil, err
+		}
+		return &ItemReader{name: name, rows: rows}, nil
+	}
+	if ext, _ := splitName(name); ext == ".hnsw" {
+		rows, err := newCoderRows(name, src)
 		if err != nil {
 			src.close()
 			return nil, err

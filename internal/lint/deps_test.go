@@ -77,7 +77,7 @@ const importLaw = `
 	github.com/parquet-go/parquet-go/... only internal/dataset, cmd/segue/script_test.go;
 	github.com/x448/float16           only server, internal/dataset, internal/quantize, examples/demo/prepare;
 	github.com/HdrHistogram/hdrhistogram-go only loadtest, loadtest/replay;
-	github.com/coder/hnsw             only loadtest/baseline;
+	github.com/coder/hnsw             only loadtest/baseline, internal/dataset/coder_test.go;
 	golang.org/x/sys/...              only internal/distance, internal/mapped, internal/background, hnsw/arena*.go, loadtest/peers;
 	golang.org/x/sync/...             only engine, storage/backup, client, loadtest, cmd/segue;
 	github.com/spf13/cobra            only cmd/segue;
