@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +21,8 @@ type RestoreOptions struct {
 	Vectors *Memory
 	// LateCodes leaves the codes that walks read to Index.Encode. Until then walks read the vectors.
 	LateCodes bool
+	// VectorsApart says that vectors come with PutVector: the image has no section of them.
+	VectorsApart bool
 }
 
 // Restorer builds an index from an image. The image is not trusted: a slab with an impossible length, slot, level or
@@ -28,6 +31,7 @@ type Restorer struct {
 	image image
 	late  bool // RestoreOptions.LateCodes
 	x     *Index
+	apart *apart // RestoreOptions.VectorsApart; else nil
 	// done[s][n] is set once slab n of section s is put.
 	done [sectionCount][]atomic.Bool
 }
@@ -63,6 +67,10 @@ func NewRestorer(header []byte, o RestoreOptions) (*Restorer, error) {
 		h := g.shape(id)
 		r.done[id] = make([]atomic.Bool, h.slabs())
 	}
+	if o.VectorsApart {
+		r.apart = &apart{put: make([]atomic.Uint64, (g.slots+63)/64)}
+		r.done[sectionVectors] = nil
+	}
 	return r, nil
 }
 
@@ -89,7 +97,13 @@ func (r *Restorer) layOut() error {
 }
 
 // Sections describes the sections the image has.
-func (r *Restorer) Sections() []Section { return r.image.sections() }
+func (r *Restorer) Sections() []Section {
+	all := r.image.sections()
+	if r.apart != nil {
+		all = slices.Delete(all, int(sectionVectors), int(sectionVectors)+1)
+	}
+	return all
+}
 
 // Close drops an index that was not finished. After Finish it does nothing.
 func (r *Restorer) Close() {
@@ -109,6 +123,9 @@ func (r *Restorer) PutSlab(section string, n int, data []byte) error {
 	}
 	if r.x == nil {
 		return ErrClosed
+	}
+	if id == sectionVectors && r.apart != nil {
+		return &FormatError{Section: section, Slab: n, Problem: "vectors come apart"}
 	}
 	from, to := h.slab(n)
 	problem := ""
@@ -241,6 +258,11 @@ func (r *Restorer) Finish() (*Index, error) {
 				h := r.image.shape(id)
 				return nil, &FormatError{Section: h.name, Slab: n, Problem: "missing"}
 			}
+		}
+	}
+	if r.apart != nil {
+		if problem := r.apart.complete(r.x.live); problem != "" {
+			return nil, &FormatError{Section: SectionVectors, Problem: problem}
 		}
 	}
 	if problem := r.settle(); problem != "" {
