@@ -32,6 +32,7 @@
 //	l collection release LSN              log record; LSN 0 holds where the trimmed log starts
 //	j collection release p                how far the import that fills the release has come
 //	j collection release r n              a row that the import refused
+//	j collection release g n              a piece of the graph that the import brought, until it is taken
 //	s collection release h generation              snapshot header
 //	s collection release s generation section n fragment    part of a slab
 //	x collection len set item              entry of an exclusion set

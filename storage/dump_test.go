@@ -119,6 +119,12 @@ func dumpImport(b *strings.Builder, c *Collection) error {
 		}
 		fmt.Fprintf(b, "  %q\n", r)
 	}
+	for g, err := range c.ImportGraph() {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "  graph %q\n", g)
+	}
 	return nil
 }
 
@@ -208,6 +214,15 @@ func workload(size int) []step {
 			return s.Collection(1, release).Import(c)
 		}
 	}
+	graph := func(release uint32, from, to uint64) func(*Store) error {
+		return func(s *Store) error {
+			c := ImportChunk{Progress: []byte(fmt.Sprintf("graph up to %d", to)), FirstGraph: from}
+			for i := from; i < to; i++ {
+				c.Graph = append(c.Graph, []byte(fmt.Sprintf("piece %d", i)))
+			}
+			return s.Collection(1, release).Import(c)
+		}
+	}
 	catalog := func(id uint32, config string) func(*Store) error {
 		return func(s *Store) error {
 			return s.PutCollection(CollectionRow{ID: id, Name: fmt.Sprint("c", id), Config: []byte(config)})
@@ -261,7 +276,12 @@ func workload(size int) []step {
 		{"another request", request(11, 0)},
 		{"requests forgotten", request(12, 11)},
 		{"import into release 3", load(3, 0, 2, 0, 0)},
+		{"graph of release 3", graph(3, 0, 2)},
 		{"drop release 3", func(s *Store) error { return s.DropRelease(1, 3) }},
+		{"graph", graph(2, 0, 3)},
+		{"no graph", func(s *Store) error { return s.Collection(1, 2).DropImportGraph() }},
+		{"another graph", graph(2, 0, 2)},
+		{"more of it", graph(2, 2, 3)},
 		{"last items", commit(1, 0, 19, put, 2)},
 	}
 }

@@ -217,8 +217,11 @@ func FuzzKey(f *testing.F) {
 			again = append(exclusionSetKey(k.collection, string(k.set)), k.id...)
 		case kindImport:
 			again = progressKey(k.collection, k.release)
-			if k.sub == importReject {
-				again = rejectKey(k.collection, k.release, k.reject)
+			switch k.sub {
+			case importReject:
+				again = rejectKey(k.collection, k.release, k.number)
+			case importGraph:
+				again = graphKey(k.collection, k.release, k.number)
 			}
 		case kindPending:
 			again = pendingKey(k.collection, k.release, k.gen)

@@ -24,7 +24,13 @@ type ImportChunk struct {
 	// Rejects are appended to those from FirstReject on.
 	Rejects     [][]byte
 	FirstReject uint64
+	// Graph are pieces of a graph over the rows, appended to those from FirstGraph on; each has at most MaxGraphBytes.
+	Graph      [][]byte
+	FirstGraph uint64
 }
+
+// MaxGraphBytes bounds a piece of a graph: that of a snapshot's fragment, for the same reason.
+const MaxGraphBytes = fragmentBytes
 
 const importVersion = 1
 
@@ -50,6 +56,12 @@ func (c *Collection) Import(chunk ImportChunk) error {
 		size += profileValueLen(r) + len(r.UserID)
 	}
 	for _, b := range chunk.Rejects {
+		size += len(b)
+	}
+	for _, b := range chunk.Graph {
+		if len(b) > MaxGraphBytes {
+			return &ValueError{Field: "graph", Rule: fmt.Sprintf("piece of %d bytes exceeds %d", len(b), MaxGraphBytes)}
+		}
 		size += len(b)
 	}
 	s := c.s
@@ -84,7 +96,7 @@ func (f *importFiles) remove(fsys vfs.FS) error {
 	return errors.Join(errs...)
 }
 
-// writeImport writes items, profiles and bookkeeping into a file each: kept apart, none spans keys of anybody else,
+// writeImport writes items, profiles, pieces of a graph and bookkeeping into a file each: kept apart, none spans keys of anybody else,
 // so that adopting them never has to wait for a memtable.
 func (c *Collection) writeImport(files *importFiles, chunk *ImportChunk) error {
 	slices.SortStableFunc(chunk.Rows, func(a, b ItemRow) int { return strings.Compare(a.ID, b.ID) })
@@ -100,6 +112,20 @@ func (c *Collection) writeImport(files *importFiles, chunk *ImportChunk) error {
 		func(key, value []byte, i int) { encodeProfile(key, value, &chunk.Profiles[i]) })
 	if err != nil {
 		return err
+	}
+	if len(chunk.Graph) > 0 {
+		err = c.writeTable(files, func(t *sstable.Writer) error {
+			for i, b := range chunk.Graph {
+				key := graphKey(c.id, c.release, chunk.FirstGraph+uint64(i))
+				if err := t.Set(key, encodeImport(key, b)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return c.writeTable(files, func(t *sstable.Writer) error {
 		key := progressKey(c.id, c.release)
@@ -192,34 +218,54 @@ func (c *Collection) ImportProgress() ([]byte, error) {
 // ImportRejects yields the rejects from number n on, in order. An error is yielded once, last. The caller owns the
 // bytes.
 func (c *Collection) ImportRejects(n uint64) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		if err := c.s.enter(); err != nil {
-			yield(nil, err)
-			return
+	return func(yield func([]byte, error) bool) { c.importRows(rejectKey(c.id, c.release, n), yield) }
+}
+
+// ImportGraph yields the pieces of the graph that the import brought, in order. An error is yielded once, last. The caller owns
+// the bytes.
+func (c *Collection) ImportGraph() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) { c.importRows(graphKey(c.id, c.release, 0), yield) }
+}
+
+// DropImportGraph removes the pieces of the graph, durably when it returns.
+func (c *Collection) DropImportGraph() error {
+	s := c.s
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.leave()
+	key := graphKey(c.id, c.release, 0)
+	return s.removeSpan(keySpan(key[:prefixLen+1]))
+}
+
+// importRows yields the rows of an import of one kind, from a key on.
+func (c *Collection) importRows(start []byte, yield func([]byte, error) bool) {
+	if err := c.s.enter(); err != nil {
+		yield(nil, err)
+		return
+	}
+	defer c.s.leave()
+	_, end := keySpan(start[:prefixLen+1])
+	stopped := false
+	err := c.s.scan(start, end, func(key, value []byte) (bool, error) {
+		b, err := decodeImport(key, value)
+		if err != nil {
+			return false, err
 		}
-		defer c.s.leave()
-		start := rejectKey(c.id, c.release, n)
-		_, end := keySpan(start[:prefixLen+1])
-		stopped := false
-		err := c.s.scan(start, end, func(key, value []byte) (bool, error) {
-			b, err := decodeImport(key, value)
-			if err != nil {
-				return false, err
-			}
-			stopped = !yield(b, nil)
-			return !stopped, nil
-		})
-		if err != nil && !stopped {
-			yield(nil, err)
-		}
+		stopped = !yield(b, nil)
+		return !stopped, nil
+	})
+	if err != nil && !stopped {
+		yield(nil, err)
 	}
 }
 
-// checkImports verifies every import row: rejects are numbered from 0 without a gap, and come in chunks, which have progress.
+// checkImports verifies every import row: rejects, and pieces of a graph, are numbered from 0 without a gap; rejects come in chunks,
+// which have progress.
 func (c *checker) checkImports() {
 	var at releaseID
 	var progress, began bool
-	var next uint64
+	var next, piece uint64
 	start, end := keySpan([]byte{kindImport})
 	c.scan(start, end, func(key, value []byte) {
 		k, ok := parseKey(key)
@@ -228,22 +274,29 @@ func (c *checker) checkImports() {
 			return
 		}
 		if id := (releaseID{k.collection, k.release}); id != at || !began {
-			at, progress, began, next = id, false, true, 0
+			at, progress, began, next, piece = id, false, true, 0, 0
 			c.owned(kindImport, id)
 		}
 		if _, err := decodeImport(key, value); err != nil {
 			c.report(faultOf("", err))
 		}
-		if k.sub == importProgress {
+		switch k.sub {
+		case importProgress:
 			progress = true
+			return
+		case importGraph:
+			if k.number != piece {
+				c.find(Fault, formatKeyForPeople(graphKey(k.collection, k.release, piece)), "pieces %d..%d of the graph are missing", piece, k.number-1)
+			}
+			piece = k.number + 1
 			return
 		}
 		if !progress && next == 0 {
 			c.find(Fault, formatKeyForPeople(key), "reject of an import without progress")
 		}
-		if k.reject != next {
-			c.find(Fault, formatKeyForPeople(rejectKey(k.collection, k.release, next)), "rejects %d..%d are missing", next, k.reject-1)
+		if k.number != next {
+			c.find(Fault, formatKeyForPeople(rejectKey(k.collection, k.release, next)), "rejects %d..%d are missing", next, k.number-1)
 		}
-		next = k.reject + 1
+		next = k.number + 1
 	})
 }

@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -115,5 +117,64 @@ func TestStartLog(t *testing.T) {
 	}
 	if err := errors.Join(s.DropRelease(1, 3), other.StartLog(9)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Pieces of a graph come back in order and whole, over chunks; too large a one is refused; and they can be dropped without
+// anything else of the import.
+func TestImportGraph(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := mustOpen(t, fsys, Options{})
+	c, other := s.Collection(1, 2), s.Collection(1, 3)
+	large := make([]byte, MaxGraphBytes)
+	large[5] = 5
+	pieces := [][]byte{[]byte("a"), large, {}, []byte("d")}
+	if err := errors.Join(
+		c.Import(ImportChunk{Rows: []ItemRow{{ID: "a", LSN: 1}}, Progress: []byte("1"), Graph: pieces[:2]}),
+		c.Import(ImportChunk{Progress: []byte("2"), Rejects: [][]byte{{7}}, Graph: pieces[2:], FirstGraph: 2}),
+		other.Import(ImportChunk{Progress: []byte("o"), Graph: pieces[:1]}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Import(ImportChunk{Graph: [][]byte{make([]byte, MaxGraphBytes+1)}, FirstGraph: 4}); !errors.As(err, new(*ValueError)) {
+		t.Errorf("a piece that is too large: %v", err)
+	}
+	read := func(c *Collection) (got [][]byte) {
+		for b, err := range c.ImportGraph() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b)
+		}
+		return got
+	}
+	mustClose(t, s)
+	s = mustOpen(t, fsys, Options{})
+	defer mustClose(t, s)
+	c, other = s.Collection(1, 2), s.Collection(1, 3)
+	if got := read(c); !slices.EqualFunc(got, pieces, bytes.Equal) {
+		t.Errorf("%d pieces", len(got))
+	}
+	for range 2 {
+		if err := c.DropImportGraph(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(c); got != nil {
+		t.Errorf("%d pieces are left", len(got))
+	}
+	if got := read(other); len(got) != 1 {
+		t.Errorf("%d pieces of another release", len(got))
+	}
+	if _, err := c.Item("a"); err != nil {
+		t.Error(err)
+	}
+	if p, err := c.ImportProgress(); string(p) != "2" || err != nil {
+		t.Errorf("%q, %v", p, err)
+	}
+	for b, err := range c.ImportRejects(0) {
+		if err != nil || b[0] != 7 {
+			t.Error(b, err)
+		}
 	}
 }

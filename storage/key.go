@@ -31,6 +31,7 @@ const (
 
 // Sub-kinds of import keys.
 const (
+	importGraph    = 'g'
 	importProgress = 'p'
 	importReject   = 'r'
 )
@@ -100,6 +101,12 @@ func progressKey(collection, release uint32) []byte {
 // rejectKey is the key of the n-th row that an import refused, from 0.
 func rejectKey(collection, release uint32, n uint64) []byte {
 	k := append(appendPrefix(make([]byte, 0, prefixLen+1+8), kindImport, collection, release), importReject)
+	return binary.BigEndian.AppendUint64(k, n)
+}
+
+// graphKey is the key of the n-th piece of a graph that an import brought, from 0.
+func graphKey(collection, release uint32, n uint64) []byte {
+	k := append(appendPrefix(make([]byte, 0, prefixLen+1+8), kindImport, collection, release), importGraph)
 	return binary.BigEndian.AppendUint64(k, n)
 }
 
@@ -174,8 +181,8 @@ type parsedKey struct {
 	set                 []byte // exclusion
 	lsn                 uint64 // log, request
 	gen                 uint64 // snapshot, pending
-	sub                 byte   // snapshot: header or slab; import: progress or reject
-	reject              uint64 // import: number of the reject
+	sub                 byte   // snapshot: header or slab; import: graph, progress or reject
+	number              uint64 // import: number of the reject or the piece of the graph
 	section             []byte // slab
 	slab                uint32 // slab
 	fragment            int    // slab: its fragment, or -1 for the key of the slab itself
@@ -238,8 +245,8 @@ func parseKey(key []byte) (k parsedKey, ok bool) {
 			return k, false
 		}
 		k.sub = rest[0]
-		if k.sub == importReject && len(rest) == 9 {
-			k.reject = binary.BigEndian.Uint64(rest[1:])
+		if (k.sub == importReject || k.sub == importGraph) && len(rest) == 9 {
+			k.number = binary.BigEndian.Uint64(rest[1:])
 			return k, true
 		}
 		return k, k.sub == importProgress && len(rest) == 1
@@ -314,7 +321,7 @@ func formatKeyForPeople(key []byte) string {
 		if k.sub == importProgress {
 			return fmt.Sprintf("j/%d/%d/p", k.collection, k.release)
 		}
-		return fmt.Sprintf("j/%d/%d/r/%d", k.collection, k.release, k.reject)
+		return fmt.Sprintf("j/%d/%d/%c/%d", k.collection, k.release, k.sub, k.number)
 	case kindSnapshot:
 		if k.sub == snapshotHeader {
 			return fmt.Sprintf("s/%d/%d/h/%d", k.collection, k.release, k.gen)

@@ -17,7 +17,7 @@ type CollectionRow struct {
 
 const (
 	// FormatVersion is the version of the layout that this program writes.
-	FormatVersion = 3
+	FormatVersion = 4
 	// OldestReader is the oldest program version that may open a store written by this one.
 	OldestReader = 3
 

@@ -377,16 +377,20 @@ func (s *Store) discardPending(id snapshotID) error {
 	return s.apply(b)
 }
 
-// removeSlabs removes the slabs of a generation. The span holds nothing else, so Excise drops whole files;
-// a range deletion does it where Excise cannot.
+// removeSlabs removes the slabs of a generation.
 func (s *Store) removeSlabs(id snapshotID) error {
+	return s.removeSpan(keySpan(snapshotKey(id.collection, id.release, snapshotSlab, id.gen)))
+}
+
+// removeSpan removes a span that holds nothing else, so that Excise drops whole files; a range deletion does it where
+// Excise cannot.
+func (s *Store) removeSpan(start, end []byte) error {
 	defer s.fatal.guard()
-	start, end := keySpan(snapshotKey(id.collection, id.release, snapshotSlab, id.gen))
 	err := s.db.Excise(context.Background(), pebble.KeyRange{Start: start, End: end})
 	if err == nil {
 		return nil
 	}
-	s.log.Warn("storage: deleting a snapshot's slabs one by one", "err", err)
+	s.log.Warn("storage: deleting rows one by one", "from", formatKeyForPeople(start), "err", err)
 	b := s.db.NewBatch()
 	defer b.Close()
 	if err := b.DeleteRange(start, end, nil); err != nil {
