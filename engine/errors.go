@@ -54,6 +54,7 @@ const (
 	ReasonDuplicateAttribute Reason = "DUPLICATE_ATTRIBUTE"
 	ReasonNotFilterable      Reason = "ATTRIBUTE_NOT_FILTERABLE"
 	ReasonRequestIDReused    Reason = "REQUEST_ID_REUSED"
+	ReasonGraphMismatch      Reason = "GRAPH_MISMATCH"
 )
 
 // Violation is one broken rule of one field.

@@ -29,6 +29,8 @@ type ImportOptions struct {
 	Model EmbeddingModel
 	// ExpectedItems, where known, makes the time left known. 0: unknown.
 	ExpectedItems int
+	// Graph describes the graph that comes with the rows, where one does.
+	Graph *GraphInfo
 }
 
 // ImportInfo is the state of an import.
@@ -50,6 +52,10 @@ type ImportInfo struct {
 	TimeLeft   time.Duration
 	CreateTime time.Time
 	ReadyTime  time.Time
+	// GraphTaken says that the graph that came with the rows serves; GraphRefused why it does not and the release was built from
+	// its rows.
+	GraphTaken   bool
+	GraphRefused string
 	// Err is why the build stopped; nil while it runs.
 	Err error
 }
@@ -102,7 +108,9 @@ type importJob struct {
 	received uint64         // the last batch taken into chunk
 	chunk    storage.ImportChunk
 	rejects  int // in chunk
+	parts    int // of the graph, in chunk
 	bytes    int // of chunk
+	graph    *graphRecord
 	closed   bool
 
 	shown  atomic.Pointer[importProgress]
@@ -123,6 +131,8 @@ type importProgress struct {
 	Rejected int    `json:"rejected"`
 	Kept     int    `json:"kept_rejects"`
 	Expected int    `json:"expected,omitempty"`
+	Parts    int    `json:"parts,omitempty"`  // of the graph
+	Pieces   uint64 `json:"pieces,omitempty"` // in which those are stored
 }
 
 func (p importProgress) encode() []byte {
@@ -146,6 +156,9 @@ func (c *Collection) StartImport(ctx context.Context, o ImportOptions) (ImportIn
 	if o.ExpectedItems < 0 {
 		p.add(ReasonOutOfRange, "expected_items", "must not be negative, is %d", o.ExpectedItems)
 	}
+	if o.Graph != nil {
+		p.graph("graph", o.Graph, c.published.Load().index.Options())
+	}
 	if err := p.err(); err != nil {
 		return ImportInfo{}, err
 	}
@@ -157,6 +170,16 @@ func (c *Collection) StartImport(ctx context.Context, o ImportOptions) (ImportIn
 	defer c.admin.Unlock()
 	record := c.catalog()
 	if rel := record.job(o.JobID); rel != nil && !rel.Cancelled {
+		if o.Graph != nil {
+			if rel.State == ReleaseImporting && rel.Model.declared() {
+				if err := rel.Model.fits(o.Model); err != nil {
+					return ImportInfo{}, err
+				}
+			}
+			if err := c.bring(rel, o.Graph); err != nil {
+				return ImportInfo{}, err
+			}
+		}
 		return c.importInfo(rel)
 	}
 	for _, rel := range record.Releases {
@@ -180,6 +203,9 @@ func (c *Collection) StartImport(ctx context.Context, o ImportOptions) (ImportIn
 		added = releaseRecord{
 			ID: r.Releases[len(r.Releases)-1].ID + 1, State: ReleaseImporting, Job: o.JobID, Model: o.Model,
 			Base: LSN(published.committed.Load()), CreateTime: now(),
+		}
+		if g := o.Graph; g != nil {
+			added.Graph = &graphRecord{Build: g.Build, Parts: g.Parts}
 		}
 		r.Releases = append(r.Releases, added)
 		return nil
@@ -205,7 +231,8 @@ func (c *Collection) openJob(rel *releaseRecord) (*importJob, error) {
 	if j := c.jobs[rel.Job]; j != nil && j.release == rel.ID {
 		return j, nil
 	}
-	j := &importJob{c: c, id: rel.Job, release: rel.ID, base: rel.Base, rows: c.engine.store.Collection(c.id, rel.ID), done: make(chan struct{})}
+	j := &importJob{c: c, id: rel.Job, release: rel.ID, base: rel.Base, graph: rel.Graph,
+		rows: c.engine.store.Collection(c.id, rel.ID), done: make(chan struct{})}
 	if err := j.rows.StartLog(uint64(rel.Base) + 1); err != nil {
 		return nil, fmt.Errorf("start log of release %d: %w", rel.ID, err)
 	}
@@ -218,7 +245,7 @@ func (c *Collection) openJob(rel *releaseRecord) (*importJob, error) {
 	}
 	j.show()
 	j.received = j.progress.Sequence
-	j.chunk.FirstReject = uint64(j.progress.Kept)
+	j.chunk.FirstReject, j.chunk.FirstGraph = uint64(j.progress.Kept), j.progress.Pieces
 	c.jobs[rel.Job] = j
 	return j, nil
 }
@@ -231,13 +258,15 @@ type ImportRows struct {
 	Profiles []Profile
 	// Refused are rows, by their place in the batch, that the caller found to be bad; they are listed as rejects.
 	Refused map[int]Violation
+	// Parts are of the graph over the rows, in the order of the export.
+	Parts []GraphPart
 }
 
 // WriteImport takes the next batch of rows into a chunk in memory, and returns the number of the last batch that is
 // durable: earlier ones need not be sent again, later ones must be after a failure. A batch that was taken before does
 // nothing. Rows that break a rule are listed as rejects and do not fail the batch. Chunks are made durable as they
 // fill; flush does it at once. Errors: *NotFoundError, *StateError, *SequenceError, *InvalidError where the batch as a
-// whole is too large, *LowSpaceError.
+// whole is too large or has parts of no graph, *LowSpaceError.
 func (c *Collection) WriteImport(ctx context.Context, job string, batch ImportRows, flush bool) (durable uint64, err error) {
 	if n, most := len(batch.Items)+len(batch.Profiles), c.engine.opts.Limits.MaxBatch; n > most {
 		var p problems
@@ -263,6 +292,9 @@ func (c *Collection) WriteImport(ctx context.Context, job string, batch ImportRo
 	case batch.Sequence > j.received+1:
 		return 0, &SequenceError{Want: j.received + 1, Got: batch.Sequence}
 	case batch.Sequence == j.received+1:
+		if err := j.checkParts(batch.Parts); err != nil {
+			return 0, err
+		}
 		j.take(batch)
 	}
 	if flush || j.bytes >= importChunkBytes {
@@ -302,7 +334,9 @@ func (j *importJob) take(batch ImportRows) {
 		p.id("id", it.ID, l)
 		p.vector("vector", it.Vector, cfg)
 		p.attributes("attributes", attributes, j.c.schema, l)
-		p.expiry("expire_time", it.ExpireTime, now)
+		if j.graph == nil { // what expired since the graph was built is one of its rows, for as long as that takes
+			p.expiry("expire_time", it.ExpireTime, now)
+		}
 		p.unconditional(it.IfRevision)
 		p.refused(batch.Refused, i)
 		if j.refused(&p, batch.Sequence, i, it.ID) {
@@ -330,6 +364,7 @@ func (j *importJob) take(batch ImportRows) {
 		j.chunk.Profiles = append(j.chunk.Profiles, row)
 		j.bytes += len(row.UserID) + len(row.Vectors)
 	}
+	j.takeParts(batch.Parts)
 	j.received = batch.Sequence
 }
 
@@ -376,6 +411,8 @@ func (j *importJob) flush() error {
 	next.Rejected += j.rejects
 	next.Kept += len(j.chunk.Rejects)
 	next.Profiles += len(j.chunk.Profiles)
+	next.Parts += j.parts
+	next.Pieces += uint64(len(j.chunk.Graph))
 	j.chunk.Progress = next.encode()
 	var err error
 	j.c.engine.inBackground(func() { err = j.rows.Import(j.chunk) })
@@ -384,8 +421,8 @@ func (j *importJob) flush() error {
 	}
 	j.progress = next
 	j.show()
-	j.chunk = storage.ImportChunk{FirstReject: uint64(next.Kept)}
-	j.rejects, j.bytes = 0, 0
+	j.chunk = storage.ImportChunk{FirstReject: uint64(next.Kept), FirstGraph: next.Pieces}
+	j.rejects, j.parts, j.bytes = 0, 0, 0
 	return nil
 }
 
@@ -411,6 +448,9 @@ func (c *Collection) importInfo(rel *releaseRecord) (ImportInfo, error) {
 	info := ImportInfo{JobID: rel.Job, Release: rel.ID, State: rel.State, Cancelled: rel.Cancelled, Model: rel.Model,
 		Accepted: rel.Counts.Accepted, Rejected: rel.Counts.Rejected, Duplicates: rel.Counts.Duplicates,
 		CreateTime: rel.CreateTime, ReadyTime: rel.ReadyTime}
+	if rel.Graph != nil {
+		info.GraphTaken, info.GraphRefused = rel.Graph.Taken, rel.Graph.Refused
+	}
 	if !rel.State.unfinished() {
 		return info, c.addProgress(rel.ID, &info)
 	}

@@ -43,6 +43,9 @@ func (c *Collection) CommitImport(ctx context.Context, job string) (ImportInfo, 
 	if err := j.flush(); err != nil {
 		return ImportInfo{}, err
 	}
+	if err := j.hasGraph(); err != nil {
+		return ImportInfo{}, err
+	}
 	err = c.changeRelease(rel.ID, func(r *releaseRecord) error {
 		r.State = ReleaseBuilding
 		return nil
@@ -134,15 +137,24 @@ func (j *importJob) build(ctx context.Context) (err error) {
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if err := r.loadPartial(ctx); err != nil {
+	partial, err := r.loadPartial(ctx)
+	if err != nil {
 		return err
+	}
+	graph, taken := record.release(j.release).Graph, false
+	if graph != nil && !partial {
+		if taken, err = j.takeGraph(ctx, r); err != nil {
+			return err
+		}
 	}
 	r.setLSN(j.base)
 	r.snapshotLSN.Store(uint64(j.base))
 	r.building.Store(true)
 	r.start()
-	if err := j.insert(ctx, r); err != nil {
-		return err
+	if !taken {
+		if err := j.insert(ctx, r); err != nil {
+			return err
+		}
 	}
 	items := r.table.len()
 	// From here on nobody else may publish, since this release follows the published one.
@@ -175,6 +187,11 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	if err := r.dropSnapshotsBefore(info.Generation); err != nil {
 		return err
 	}
+	if graph != nil {
+		if err := r.rows.DropImportGraph(); err != nil {
+			return fmt.Errorf("drop the parts of the graph: %w", err)
+		}
+	}
 	err = c.changeRelease(j.release, func(rel *releaseRecord) error {
 		rel.State, rel.ReadyTime, rel.Follow = ReleaseReady, now(), nil
 		j.mu.Lock()
@@ -192,23 +209,23 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// loadPartial installs the newest snapshot of an interrupted build, if there is an intact one.
-func (r *release) loadPartial(ctx context.Context) error {
+// loadPartial installs the newest snapshot of an interrupted build, and reports whether there was an intact one.
+func (r *release) loadPartial(ctx context.Context) (partial bool, err error) {
 	kept, err := r.rows.Snapshots()
 	if err != nil {
-		return fmt.Errorf("list snapshots: %w", err)
+		return false, fmt.Errorf("list snapshots: %w", err)
 	}
 	for _, k := range kept {
 		err := r.restore(ctx, k)
 		if err == nil {
-			return nil
+			return true, nil
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 		r.engine.opts.Logger.Warn("snapshot of an unfinished build is not usable", "generation", k.Generation, "err", err)
 	}
-	return nil
+	return false, nil
 }
 
 // dropSnapshotsBefore drops every generation below gen.

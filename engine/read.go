@@ -109,11 +109,15 @@ func (r *release) profile(ctx context.Context, user string) (Profile, error) {
 	if over(row.Attributes, r.engine.micros()) {
 		return Profile{}, &NotFoundError{Kind: "user", Name: clip(user)}
 	}
-	interests, err := r.decodeInterests(&row)
+	return r.profileOf(&row)
+}
+
+func (r *release) profileOf(row *storage.ProfileRow) (Profile, error) {
+	interests, err := r.decodeInterests(row)
 	if err != nil {
-		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(user), err)
+		return Profile{}, fmt.Errorf("profile of user %q: %w", clip(row.UserID), err)
 	}
-	return Profile{UserID: user, Interests: interests, ExpireTime: expiryTime(attribute.Expiry(row.Attributes)), Revision: LSN(row.LSN)}, nil
+	return Profile{UserID: row.UserID, Interests: interests, ExpireTime: expiryTime(attribute.Expiry(row.Attributes)), Revision: LSN(row.LSN)}, nil
 }
 
 func (r *release) get(ctx context.Context, id string) (Item, error) {

@@ -87,6 +87,8 @@ type releaseRecord struct {
 	// Follow lists the releases whose logs the release still has to follow, besides the published one; see
 	// release_follow.go. Only an unfinished release has any.
 	Follow []followed `json:"follow,omitempty"`
+	// Graph is what the import brings beside its rows, if it does; it is replaced, never changed.
+	Graph *graphRecord `json:"graph,omitempty"`
 	// Cancelled says that the import was given up: its job may be started anew.
 	Cancelled bool `json:"cancelled,omitempty"`
 	// Previous is the release that was published before this one was.

@@ -462,12 +462,13 @@ func (c *Collection) validateIDs(ids []string) error {
 	return p.err()
 }
 
-func encodeVector(v []float32) []byte {
-	b := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+func encodeVector(v []float32) []byte { return appendVector(make([]byte, 0, 4*len(v)), v) }
+
+func appendVector(dst []byte, v []float32) []byte {
+	for _, x := range v {
+		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(x))
 	}
-	return b
+	return dst
 }
 
 var errVectorShape = errors.New("stored vector has another type or dimension than the collection")
