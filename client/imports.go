@@ -48,64 +48,75 @@ func (c *Client) WriteImport(ctx context.Context, collection, job string, rows i
 	if o.BatchRows < 1 || o.BatchRows > 10_000 {
 		return fmt.Errorf("%w: BatchRows is %d, must be 1..10,000", ErrOptions, o.BatchRows)
 	}
-	if o.Retries == 0 {
-		o.Retries = defaultImportRetries
+	var count int64
+	batches := func(yield func(*seguev1.WriteImportRequest, error) bool) {
+		var next *seguev1.WriteImportRequest
+		seq := int64(0)
+		for row, err := range rows {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if next == nil {
+				seq++
+				next = &seguev1.WriteImportRequest{Collection: collection, JobId: job, Sequence: seq}
+			}
+			if row.Item != nil {
+				next.Items = append(next.Items, row.Item)
+			} else {
+				next.Profiles = append(next.Profiles, row.Profile)
+			}
+			if count++; len(next.Items)+len(next.Profiles) == o.BatchRows {
+				if !yield(next, nil) {
+					return
+				}
+				next = nil
+			}
+		}
+		if next != nil {
+			yield(next, nil)
+		}
+	}
+	return c.writeBatches(ctx, collection, job, o.Retries, batches, func() {
+		if o.OnProgress != nil {
+			o.OnProgress(count)
+		}
+	})
+}
+
+// writeBatches sends batches, numbered from 1 on, but those that are durable already, and returns once all are. read is called
+// for each one. An error of batches ends it.
+func (c *Client) writeBatches(ctx context.Context, collection, job string, retries int, batches iter.Seq2[*seguev1.WriteImportRequest, error], read func()) error {
+	if retries == 0 {
+		retries = defaultImportRetries
 	}
 	got, err := c.Imports.GetImport(ctx, &seguev1.GetImportRequest{Collection: collection, JobId: job})
 	if err != nil {
 		return err
 	}
-	w := &importWriter{client: c, options: o, acked: got.GetImport().GetSequence()}
+	before := got.GetImport().GetSequence()
+	w := &importWriter{client: c, retries: retries, acked: before}
 	defer w.hangUp()
-	var (
-		next  *seguev1.WriteImportRequest
-		seq   int64
-		count int64
-	)
-	send := func() error {
-		b := next
-		next = nil
-		if o.OnProgress != nil {
-			o.OnProgress(count)
-		}
-		if b.GetSequence() <= w.acked0 {
-			return nil
-		}
-		return w.send(ctx, b)
-	}
-	w.acked0 = w.acked
-	for row, err := range rows {
+	last := int64(0)
+	for b, err := range batches {
 		if err != nil {
 			return err
 		}
-		if next == nil {
-			seq++
-			next = &seguev1.WriteImportRequest{Collection: collection, JobId: job, Sequence: seq}
+		read()
+		if last = b.GetSequence(); last <= before {
+			continue
 		}
-		if row.Item != nil {
-			next.Items = append(next.Items, row.Item)
-		} else {
-			next.Profiles = append(next.Profiles, row.Profile)
-		}
-		if count++; len(next.Items)+len(next.Profiles) == o.BatchRows {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-	}
-	if next != nil {
-		if err := send(); err != nil {
+		if err := w.send(ctx, b); err != nil {
 			return err
 		}
 	}
-	return w.finish(ctx, seq)
+	return w.finish(ctx, last)
 }
 
 // importWriter is a stream and what was sent on it and not acknowledged.
 type importWriter struct {
 	client  *Client
-	options WriteImportOptions
-	acked0  int64 // what was durable before
+	retries int
 
 	stream seguev1.ImportService_WriteImportClient
 	cancel context.CancelFunc
@@ -171,7 +182,7 @@ func (w *importWriter) again(ctx context.Context, then func() error) error {
 		if err == nil {
 			return nil
 		}
-		if status.Code(err) != codes.Unavailable || try >= w.options.Retries {
+		if status.Code(err) != codes.Unavailable || try >= w.retries {
 			return err
 		}
 		select {

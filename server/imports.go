@@ -23,7 +23,7 @@ const flushEvery = time.Second
 
 // importPath turns fields of the engine's options into those of StartImportRequest.
 func importPath(field string) string {
-	return renames{{"model", "embedding_model"}, {"expected_items", "expected_item_count"}}.path(field)
+	return renames{{"model", "embedding_model"}, {"expected_items", "expected_item_count"}, {"graph.parts", "graph.part_count"}}.path(field)
 }
 
 func (s *importService) StartImport(ctx context.Context, req *seguev1.StartImportRequest) (*seguev1.StartImportResponse, error) {
@@ -35,7 +35,11 @@ func (s *importService) StartImport(ctx context.Context, req *seguev1.StartImpor
 	if expected < 0 || expected > math.MaxInt32 {
 		return nil, invalid(engine.ReasonOutOfRange, "expected_item_count", "must be between 0 and %d, is %d", math.MaxInt32, expected)
 	}
-	info, err := c.StartImport(ctx, engine.ImportOptions{JobID: req.GetJobId(), Model: decodeModel(req.GetEmbeddingModel()), ExpectedItems: int(expected)})
+	o := engine.ImportOptions{JobID: req.GetJobId(), Model: decodeModel(req.GetEmbeddingModel()), ExpectedItems: int(expected)}
+	if g := req.GetGraph(); g != nil {
+		o.Graph = &engine.GraphInfo{Build: g.GetBuild(), Index: g.GetIndex(), Parts: int(g.GetPartCount())}
+	}
+	info, err := c.StartImport(ctx, o)
 	if err != nil {
 		return nil, renamed(err, importPath)
 	}
@@ -167,6 +171,9 @@ func (s *importService) writeBatch(ctx context.Context, req *seguev1.WriteImport
 		batch.Profiles[i] = d.profile("profile", m)
 		refused(len(batch.Items) + i)
 	}
+	for _, p := range req.GetGraphParts() {
+		batch.Parts = append(batch.Parts, engine.GraphPart{Section: p.GetSection(), Slab: int(p.GetSlab()), Data: p.GetData()})
+	}
 	return c.WriteImport(ctx, req.GetJobId(), batch, false)
 }
 
@@ -241,6 +248,7 @@ func (s *importService) CancelImport(ctx context.Context, req *seguev1.CancelImp
 func encodeImport(i engine.ImportInfo) *seguev1.Import {
 	m := &seguev1.Import{
 		JobId: i.JobID, Release: i.Release, State: encodeReleaseState(i.State), Cancelled: i.Cancelled, EmbeddingModel: encodeModel(i.Model),
+		GraphTaken: i.GraphTaken, GraphRefused: i.GraphRefused,
 		Sequence: int64(i.Sequence), AcceptedCount: int64(i.Accepted), RejectedCount: int64(i.Rejected), DuplicateCount: int64(i.Duplicates),
 		BuiltCount: int64(i.Built), TotalCount: int64(i.Total), CreateTime: timestamppb.New(i.CreateTime), ReadyTime: encodeTime(i.ReadyTime),
 	}

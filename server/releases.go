@@ -98,6 +98,29 @@ func (s *releaseService) RollbackCollection(ctx context.Context, req *seguev1.Ro
 	return &seguev1.RollbackCollectionResponse{Release: encodeRelease(info)}, nil
 }
 
+func (s *releaseService) ExportRelease(req *seguev1.ExportReleaseRequest, stream seguev1.ReleaseService_ExportReleaseServer) error {
+	c, err := s.collection("collection", req.GetCollection())
+	if err != nil {
+		return err
+	}
+	begin := func(x engine.ReleaseExport) error {
+		return stream.Send(&seguev1.ExportReleaseResponse{Part: &seguev1.ExportReleaseResponse_Head{Head: &seguev1.ReleaseHead{
+			Collection: encodeConfig(x.Config), EmbeddingModel: encodeModel(x.Model), ItemCount: int64(x.Items),
+			Graph: &seguev1.ImportGraph{Build: x.Graph.Build, Index: x.Graph.Index, PartCount: int32(x.Graph.Parts)},
+		}}})
+	}
+	return c.ExportRelease(stream.Context(), req.GetRelease(), begin, func(b engine.ImportRows) error {
+		m := &seguev1.WriteImportRequest{Sequence: int64(b.Sequence), Items: encodeItems(b.Items, true)}
+		for _, p := range b.Profiles {
+			m.Profiles = append(m.Profiles, encodeProfile(p))
+		}
+		for _, p := range b.Parts {
+			m.GraphParts = append(m.GraphParts, &seguev1.GraphPart{Section: p.Section, Slab: int32(p.Slab), Data: p.Data})
+		}
+		return stream.Send(&seguev1.ExportReleaseResponse{Part: &seguev1.ExportReleaseResponse_Batch{Batch: m}})
+	})
+}
+
 func (s *releaseService) DeleteRelease(ctx context.Context, req *seguev1.DeleteReleaseRequest) (*seguev1.DeleteReleaseResponse, error) {
 	c, err := s.collection("collection", req.GetCollection())
 	if err != nil {

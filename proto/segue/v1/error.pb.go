@@ -69,6 +69,8 @@ const (
 	ErrorReason_ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE ErrorReason = 13
 	// INVALID_ARGUMENT: a request_id that came before, with a request that asked for something else.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 14
+	// INVALID_ARGUMENT: a graph that an import brings does not fit the collection, or is not the one that the import was begun with.
+	ErrorReason_ERROR_REASON_GRAPH_MISMATCH ErrorReason = 15
 	// NOT_FOUND: no collection of that name.
 	ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND ErrorReason = 20
 	// NOT_FOUND: no item of that id.
@@ -151,6 +153,7 @@ var (
 		12: "ERROR_REASON_INVALID_PAGE_TOKEN",
 		13: "ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE",
 		14: "ERROR_REASON_REQUEST_ID_REUSED",
+		15: "ERROR_REASON_GRAPH_MISMATCH",
 		20: "ERROR_REASON_COLLECTION_NOT_FOUND",
 		21: "ERROR_REASON_ITEM_NOT_FOUND",
 		22: "ERROR_REASON_USER_NOT_FOUND",
@@ -197,6 +200,7 @@ var (
 		"ERROR_REASON_INVALID_PAGE_TOKEN":        12,
 		"ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE":  13,
 		"ERROR_REASON_REQUEST_ID_REUSED":         14,
+		"ERROR_REASON_GRAPH_MISMATCH":            15,
 		"ERROR_REASON_COLLECTION_NOT_FOUND":      20,
 		"ERROR_REASON_ITEM_NOT_FOUND":            21,
 		"ERROR_REASON_USER_NOT_FOUND":            22,
@@ -260,7 +264,7 @@ var File_segue_v1_error_proto protoreflect.FileDescriptor
 
 const file_segue_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x14segue/v1/error.proto\x12\bsegue.v1*\xf3\v\n" +
+	"\x14segue/v1/error.proto\x12\bsegue.v1*\x94\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\x01\x12\x1d\n" +
@@ -277,7 +281,8 @@ const file_segue_v1_error_proto_rawDesc = "" +
 	"\x19ERROR_REASON_UNKNOWN_PATH\x10\v\x12#\n" +
 	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\f\x12)\n" +
 	"%ERROR_REASON_ATTRIBUTE_NOT_FILTERABLE\x10\r\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x0e\x12%\n" +
+	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x0e\x12\x1f\n" +
+	"\x1bERROR_REASON_GRAPH_MISMATCH\x10\x0f\x12%\n" +
 	"!ERROR_REASON_COLLECTION_NOT_FOUND\x10\x14\x12\x1f\n" +
 	"\x1bERROR_REASON_ITEM_NOT_FOUND\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_USER_NOT_FOUND\x10\x16\x12!\n" +

@@ -55,7 +55,11 @@ type Import struct {
 	// When its release became ready; absent before.
 	ReadyTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
 	// Why the build stopped; empty otherwise. Starting the server again tries again.
-	Error         string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
+	// Whether the graph that came with the rows serves, so that none had to be built.
+	GraphTaken bool `protobuf:"varint,16,opt,name=graph_taken,json=graphTaken,proto3" json:"graph_taken,omitempty"`
+	// Why it does not, and the release was built from its rows; empty where none came, or it was taken.
+	GraphRefused  string `protobuf:"bytes,17,opt,name=graph_refused,json=graphRefused,proto3" json:"graph_refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +199,148 @@ func (x *Import) GetError() string {
 	return ""
 }
 
+func (x *Import) GetGraphTaken() bool {
+	if x != nil {
+		return x.GraphTaken
+	}
+	return false
+}
+
+func (x *Import) GetGraphRefused() string {
+	if x != nil {
+		return x.GraphRefused
+	}
+	return ""
+}
+
+// ImportGraph describes a graph that an import brings, built elsewhere over the same rows (ExportRelease).
+type ImportGraph struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tells builds apart, 1 to 64 bytes: an import takes parts of one.
+	Build string `protobuf:"bytes,1,opt,name=build,proto3" json:"build,omitempty"`
+	// Header of the graph's image, which says what it was built with.
+	Index []byte `protobuf:"bytes,2,opt,name=index,proto3" json:"index,omitempty"`
+	// How many parts it has.
+	PartCount     int32 `protobuf:"varint,3,opt,name=part_count,json=partCount,proto3" json:"part_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportGraph) Reset() {
+	*x = ImportGraph{}
+	mi := &file_segue_v1_import_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportGraph) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportGraph) ProtoMessage() {}
+
+func (x *ImportGraph) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_import_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportGraph.ProtoReflect.Descriptor instead.
+func (*ImportGraph) Descriptor() ([]byte, []int) {
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ImportGraph) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *ImportGraph) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
+func (x *ImportGraph) GetPartCount() int32 {
+	if x != nil {
+		return x.PartCount
+	}
+	return 0
+}
+
+// GraphPart is a part of such a graph, at most 1 MiB.
+type GraphPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Section, a name.
+	Section string `protobuf:"bytes,1,opt,name=section,proto3" json:"section,omitempty"`
+	// Number of the slab in its section, from 0.
+	Slab int32 `protobuf:"varint,2,opt,name=slab,proto3" json:"slab,omitempty"`
+	// The slab.
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GraphPart) Reset() {
+	*x = GraphPart{}
+	mi := &file_segue_v1_import_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GraphPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GraphPart) ProtoMessage() {}
+
+func (x *GraphPart) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_import_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GraphPart.ProtoReflect.Descriptor instead.
+func (*GraphPart) Descriptor() ([]byte, []int) {
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GraphPart) GetSection() string {
+	if x != nil {
+		return x.Section
+	}
+	return ""
+}
+
+func (x *GraphPart) GetSlab() int32 {
+	if x != nil {
+		return x.Slab
+	}
+	return 0
+}
+
+func (x *GraphPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // StartImportRequest describes an import.
 type StartImportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -206,13 +352,17 @@ type StartImportRequest struct {
 	EmbeddingModel *EmbeddingModel `protobuf:"bytes,3,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
 	// How many items there will be, if known.
 	ExpectedItemCount int64 `protobuf:"varint,4,opt,name=expected_item_count,json=expectedItemCount,proto3" json:"expected_item_count,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The graph that comes with the rows, so that none need be built; absent where none comes. INVALID_ARGUMENT with GRAPH_MISMATCH
+	// where it was built with another dimension, metric or configuration than the collection's. It is taken if and only if the rows
+	// are exactly those that it was built over; else one is built.
+	Graph         *ImportGraph `protobuf:"bytes,5,opt,name=graph,proto3" json:"graph,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartImportRequest) Reset() {
 	*x = StartImportRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[1]
+	mi := &file_segue_v1_import_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +374,7 @@ func (x *StartImportRequest) String() string {
 func (*StartImportRequest) ProtoMessage() {}
 
 func (x *StartImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[1]
+	mi := &file_segue_v1_import_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +387,7 @@ func (x *StartImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartImportRequest.ProtoReflect.Descriptor instead.
 func (*StartImportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{1}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StartImportRequest) GetCollection() string {
@@ -268,6 +418,13 @@ func (x *StartImportRequest) GetExpectedItemCount() int64 {
 	return 0
 }
 
+func (x *StartImportRequest) GetGraph() *ImportGraph {
+	if x != nil {
+		return x.Graph
+	}
+	return nil
+}
+
 // StartImportResponse holds the import.
 type StartImportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -279,7 +436,7 @@ type StartImportResponse struct {
 
 func (x *StartImportResponse) Reset() {
 	*x = StartImportResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[2]
+	mi := &file_segue_v1_import_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +448,7 @@ func (x *StartImportResponse) String() string {
 func (*StartImportResponse) ProtoMessage() {}
 
 func (x *StartImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[2]
+	mi := &file_segue_v1_import_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +461,7 @@ func (x *StartImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartImportResponse.ProtoReflect.Descriptor instead.
 func (*StartImportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{2}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartImportResponse) GetImport() *Import {
@@ -327,14 +484,16 @@ type WriteImportRequest struct {
 	// Items, at most 10,000 rows in all. Of two with one id the later stands.
 	Items []*Item `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
 	// Profiles, of the users that the release knows beside those that it takes over.
-	Profiles      []*Profile `protobuf:"bytes,5,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	Profiles []*Profile `protobuf:"bytes,5,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	// Parts of the graph, in the order of ExportRelease.
+	GraphParts    []*GraphPart `protobuf:"bytes,6,rep,name=graph_parts,json=graphParts,proto3" json:"graph_parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WriteImportRequest) Reset() {
 	*x = WriteImportRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[3]
+	mi := &file_segue_v1_import_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +505,7 @@ func (x *WriteImportRequest) String() string {
 func (*WriteImportRequest) ProtoMessage() {}
 
 func (x *WriteImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[3]
+	mi := &file_segue_v1_import_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +518,7 @@ func (x *WriteImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteImportRequest.ProtoReflect.Descriptor instead.
 func (*WriteImportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{3}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WriteImportRequest) GetCollection() string {
@@ -397,6 +556,13 @@ func (x *WriteImportRequest) GetProfiles() []*Profile {
 	return nil
 }
 
+func (x *WriteImportRequest) GetGraphParts() []*GraphPart {
+	if x != nil {
+		return x.GraphParts
+	}
+	return nil
+}
+
 // WriteImportResponse acknowledges batches.
 type WriteImportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -408,7 +574,7 @@ type WriteImportResponse struct {
 
 func (x *WriteImportResponse) Reset() {
 	*x = WriteImportResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[4]
+	mi := &file_segue_v1_import_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +586,7 @@ func (x *WriteImportResponse) String() string {
 func (*WriteImportResponse) ProtoMessage() {}
 
 func (x *WriteImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[4]
+	mi := &file_segue_v1_import_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +599,7 @@ func (x *WriteImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteImportResponse.ProtoReflect.Descriptor instead.
 func (*WriteImportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{4}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WriteImportResponse) GetSequence() int64 {
@@ -456,7 +622,7 @@ type GetImportRequest struct {
 
 func (x *GetImportRequest) Reset() {
 	*x = GetImportRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[5]
+	mi := &file_segue_v1_import_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +634,7 @@ func (x *GetImportRequest) String() string {
 func (*GetImportRequest) ProtoMessage() {}
 
 func (x *GetImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[5]
+	mi := &file_segue_v1_import_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +647,7 @@ func (x *GetImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportRequest.ProtoReflect.Descriptor instead.
 func (*GetImportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{5}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetImportRequest) GetCollection() string {
@@ -509,7 +675,7 @@ type GetImportResponse struct {
 
 func (x *GetImportResponse) Reset() {
 	*x = GetImportResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[6]
+	mi := &file_segue_v1_import_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +687,7 @@ func (x *GetImportResponse) String() string {
 func (*GetImportResponse) ProtoMessage() {}
 
 func (x *GetImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[6]
+	mi := &file_segue_v1_import_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +700,7 @@ func (x *GetImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportResponse.ProtoReflect.Descriptor instead.
 func (*GetImportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{6}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetImportResponse) GetImport() *Import {
@@ -561,7 +727,7 @@ type ListImportRejectsRequest struct {
 
 func (x *ListImportRejectsRequest) Reset() {
 	*x = ListImportRejectsRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[7]
+	mi := &file_segue_v1_import_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +739,7 @@ func (x *ListImportRejectsRequest) String() string {
 func (*ListImportRejectsRequest) ProtoMessage() {}
 
 func (x *ListImportRejectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[7]
+	mi := &file_segue_v1_import_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +752,7 @@ func (x *ListImportRejectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImportRejectsRequest.ProtoReflect.Descriptor instead.
 func (*ListImportRejectsRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{7}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListImportRejectsRequest) GetCollection() string {
@@ -630,7 +796,7 @@ type ListImportRejectsResponse struct {
 
 func (x *ListImportRejectsResponse) Reset() {
 	*x = ListImportRejectsResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[8]
+	mi := &file_segue_v1_import_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +808,7 @@ func (x *ListImportRejectsResponse) String() string {
 func (*ListImportRejectsResponse) ProtoMessage() {}
 
 func (x *ListImportRejectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[8]
+	mi := &file_segue_v1_import_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +821,7 @@ func (x *ListImportRejectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImportRejectsResponse.ProtoReflect.Descriptor instead.
 func (*ListImportRejectsResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{8}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListImportRejectsResponse) GetRejects() []*ImportReject {
@@ -693,7 +859,7 @@ type ImportReject struct {
 
 func (x *ImportReject) Reset() {
 	*x = ImportReject{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[9]
+	mi := &file_segue_v1_import_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +871,7 @@ func (x *ImportReject) String() string {
 func (*ImportReject) ProtoMessage() {}
 
 func (x *ImportReject) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[9]
+	mi := &file_segue_v1_import_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +884,7 @@ func (x *ImportReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportReject.ProtoReflect.Descriptor instead.
 func (*ImportReject) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{9}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ImportReject) GetSequence() int64 {
@@ -776,7 +942,7 @@ type CommitImportRequest struct {
 
 func (x *CommitImportRequest) Reset() {
 	*x = CommitImportRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[10]
+	mi := &file_segue_v1_import_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +954,7 @@ func (x *CommitImportRequest) String() string {
 func (*CommitImportRequest) ProtoMessage() {}
 
 func (x *CommitImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[10]
+	mi := &file_segue_v1_import_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +967,7 @@ func (x *CommitImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitImportRequest.ProtoReflect.Descriptor instead.
 func (*CommitImportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{10}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CommitImportRequest) GetCollection() string {
@@ -829,7 +995,7 @@ type CommitImportResponse struct {
 
 func (x *CommitImportResponse) Reset() {
 	*x = CommitImportResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[11]
+	mi := &file_segue_v1_import_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1007,7 @@ func (x *CommitImportResponse) String() string {
 func (*CommitImportResponse) ProtoMessage() {}
 
 func (x *CommitImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[11]
+	mi := &file_segue_v1_import_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1020,7 @@ func (x *CommitImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitImportResponse.ProtoReflect.Descriptor instead.
 func (*CommitImportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{11}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CommitImportResponse) GetImport() *Import {
@@ -877,7 +1043,7 @@ type CancelImportRequest struct {
 
 func (x *CancelImportRequest) Reset() {
 	*x = CancelImportRequest{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[12]
+	mi := &file_segue_v1_import_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1055,7 @@ func (x *CancelImportRequest) String() string {
 func (*CancelImportRequest) ProtoMessage() {}
 
 func (x *CancelImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[12]
+	mi := &file_segue_v1_import_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1068,7 @@ func (x *CancelImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelImportRequest.ProtoReflect.Descriptor instead.
 func (*CancelImportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{12}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelImportRequest) GetCollection() string {
@@ -928,7 +1094,7 @@ type CancelImportResponse struct {
 
 func (x *CancelImportResponse) Reset() {
 	*x = CancelImportResponse{}
-	mi := &file_segue_v1_import_service_proto_msgTypes[13]
+	mi := &file_segue_v1_import_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1106,7 @@ func (x *CancelImportResponse) String() string {
 func (*CancelImportResponse) ProtoMessage() {}
 
 func (x *CancelImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_import_service_proto_msgTypes[13]
+	mi := &file_segue_v1_import_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,14 +1119,14 @@ func (x *CancelImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelImportResponse.ProtoReflect.Descriptor instead.
 func (*CancelImportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{13}
+	return file_segue_v1_import_service_proto_rawDescGZIP(), []int{15}
 }
 
 var File_segue_v1_import_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_import_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsegue/v1/import_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xe3\x04\n" +
+	"\x1dsegue/v1/import_service.proto\x12\bsegue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xa9\x05\n" +
 	"\x06Import\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\rR\arelease\x12,\n" +
@@ -981,16 +1147,29 @@ const file_segue_v1_import_service_proto_rawDesc = "" +
 	"createTime\x129\n" +
 	"\n" +
 	"ready_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\x12\x14\n" +
-	"\x05error\x18\x0f \x01(\tR\x05error\"\xbe\x01\n" +
+	"\x05error\x18\x0f \x01(\tR\x05error\x12\x1f\n" +
+	"\vgraph_taken\x18\x10 \x01(\bR\n" +
+	"graphTaken\x12#\n" +
+	"\rgraph_refused\x18\x11 \x01(\tR\fgraphRefused\"X\n" +
+	"\vImportGraph\x12\x14\n" +
+	"\x05build\x18\x01 \x01(\tR\x05build\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\fR\x05index\x12\x1d\n" +
+	"\n" +
+	"part_count\x18\x03 \x01(\x05R\tpartCount\"M\n" +
+	"\tGraphPart\x12\x18\n" +
+	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
+	"\x04slab\x18\x02 \x01(\x05R\x04slab\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xeb\x01\n" +
 	"\x12StartImportRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12A\n" +
 	"\x0fembedding_model\x18\x03 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\x12.\n" +
-	"\x13expected_item_count\x18\x04 \x01(\x03R\x11expectedItemCount\"?\n" +
+	"\x13expected_item_count\x18\x04 \x01(\x03R\x11expectedItemCount\x12+\n" +
+	"\x05graph\x18\x05 \x01(\v2\x15.segue.v1.ImportGraphR\x05graph\"?\n" +
 	"\x13StartImportResponse\x12(\n" +
-	"\x06import\x18\x01 \x01(\v2\x10.segue.v1.ImportR\x06import\"\xbc\x01\n" +
+	"\x06import\x18\x01 \x01(\v2\x10.segue.v1.ImportR\x06import\"\xf2\x01\n" +
 	"\x12WriteImportRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -998,7 +1177,9 @@ const file_segue_v1_import_service_proto_rawDesc = "" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12$\n" +
 	"\x05items\x18\x04 \x03(\v2\x0e.segue.v1.ItemR\x05items\x12-\n" +
-	"\bprofiles\x18\x05 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\"1\n" +
+	"\bprofiles\x18\x05 \x03(\v2\x11.segue.v1.ProfileR\bprofiles\x124\n" +
+	"\vgraph_parts\x18\x06 \x03(\v2\x13.segue.v1.GraphPartR\n" +
+	"graphParts\"1\n" +
 	"\x13WriteImportResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\"I\n" +
 	"\x10GetImportRequest\x12\x1e\n" +
@@ -1065,59 +1246,63 @@ func file_segue_v1_import_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_import_service_proto_rawDescData
 }
 
-var file_segue_v1_import_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_segue_v1_import_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_segue_v1_import_service_proto_goTypes = []any{
 	(*Import)(nil),                    // 0: segue.v1.Import
-	(*StartImportRequest)(nil),        // 1: segue.v1.StartImportRequest
-	(*StartImportResponse)(nil),       // 2: segue.v1.StartImportResponse
-	(*WriteImportRequest)(nil),        // 3: segue.v1.WriteImportRequest
-	(*WriteImportResponse)(nil),       // 4: segue.v1.WriteImportResponse
-	(*GetImportRequest)(nil),          // 5: segue.v1.GetImportRequest
-	(*GetImportResponse)(nil),         // 6: segue.v1.GetImportResponse
-	(*ListImportRejectsRequest)(nil),  // 7: segue.v1.ListImportRejectsRequest
-	(*ListImportRejectsResponse)(nil), // 8: segue.v1.ListImportRejectsResponse
-	(*ImportReject)(nil),              // 9: segue.v1.ImportReject
-	(*CommitImportRequest)(nil),       // 10: segue.v1.CommitImportRequest
-	(*CommitImportResponse)(nil),      // 11: segue.v1.CommitImportResponse
-	(*CancelImportRequest)(nil),       // 12: segue.v1.CancelImportRequest
-	(*CancelImportResponse)(nil),      // 13: segue.v1.CancelImportResponse
-	(ReleaseState)(0),                 // 14: segue.v1.ReleaseState
-	(*EmbeddingModel)(nil),            // 15: segue.v1.EmbeddingModel
-	(*durationpb.Duration)(nil),       // 16: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(*Item)(nil),                      // 18: segue.v1.Item
-	(*Profile)(nil),                   // 19: segue.v1.Profile
+	(*ImportGraph)(nil),               // 1: segue.v1.ImportGraph
+	(*GraphPart)(nil),                 // 2: segue.v1.GraphPart
+	(*StartImportRequest)(nil),        // 3: segue.v1.StartImportRequest
+	(*StartImportResponse)(nil),       // 4: segue.v1.StartImportResponse
+	(*WriteImportRequest)(nil),        // 5: segue.v1.WriteImportRequest
+	(*WriteImportResponse)(nil),       // 6: segue.v1.WriteImportResponse
+	(*GetImportRequest)(nil),          // 7: segue.v1.GetImportRequest
+	(*GetImportResponse)(nil),         // 8: segue.v1.GetImportResponse
+	(*ListImportRejectsRequest)(nil),  // 9: segue.v1.ListImportRejectsRequest
+	(*ListImportRejectsResponse)(nil), // 10: segue.v1.ListImportRejectsResponse
+	(*ImportReject)(nil),              // 11: segue.v1.ImportReject
+	(*CommitImportRequest)(nil),       // 12: segue.v1.CommitImportRequest
+	(*CommitImportResponse)(nil),      // 13: segue.v1.CommitImportResponse
+	(*CancelImportRequest)(nil),       // 14: segue.v1.CancelImportRequest
+	(*CancelImportResponse)(nil),      // 15: segue.v1.CancelImportResponse
+	(ReleaseState)(0),                 // 16: segue.v1.ReleaseState
+	(*EmbeddingModel)(nil),            // 17: segue.v1.EmbeddingModel
+	(*durationpb.Duration)(nil),       // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*Item)(nil),                      // 20: segue.v1.Item
+	(*Profile)(nil),                   // 21: segue.v1.Profile
 }
 var file_segue_v1_import_service_proto_depIdxs = []int32{
-	14, // 0: segue.v1.Import.state:type_name -> segue.v1.ReleaseState
-	15, // 1: segue.v1.Import.embedding_model:type_name -> segue.v1.EmbeddingModel
-	16, // 2: segue.v1.Import.time_left:type_name -> google.protobuf.Duration
-	17, // 3: segue.v1.Import.create_time:type_name -> google.protobuf.Timestamp
-	17, // 4: segue.v1.Import.ready_time:type_name -> google.protobuf.Timestamp
-	15, // 5: segue.v1.StartImportRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
-	0,  // 6: segue.v1.StartImportResponse.import:type_name -> segue.v1.Import
-	18, // 7: segue.v1.WriteImportRequest.items:type_name -> segue.v1.Item
-	19, // 8: segue.v1.WriteImportRequest.profiles:type_name -> segue.v1.Profile
-	0,  // 9: segue.v1.GetImportResponse.import:type_name -> segue.v1.Import
-	9,  // 10: segue.v1.ListImportRejectsResponse.rejects:type_name -> segue.v1.ImportReject
-	0,  // 11: segue.v1.CommitImportResponse.import:type_name -> segue.v1.Import
-	1,  // 12: segue.v1.ImportService.StartImport:input_type -> segue.v1.StartImportRequest
-	3,  // 13: segue.v1.ImportService.WriteImport:input_type -> segue.v1.WriteImportRequest
-	5,  // 14: segue.v1.ImportService.GetImport:input_type -> segue.v1.GetImportRequest
-	7,  // 15: segue.v1.ImportService.ListImportRejects:input_type -> segue.v1.ListImportRejectsRequest
-	10, // 16: segue.v1.ImportService.CommitImport:input_type -> segue.v1.CommitImportRequest
-	12, // 17: segue.v1.ImportService.CancelImport:input_type -> segue.v1.CancelImportRequest
-	2,  // 18: segue.v1.ImportService.StartImport:output_type -> segue.v1.StartImportResponse
-	4,  // 19: segue.v1.ImportService.WriteImport:output_type -> segue.v1.WriteImportResponse
-	6,  // 20: segue.v1.ImportService.GetImport:output_type -> segue.v1.GetImportResponse
-	8,  // 21: segue.v1.ImportService.ListImportRejects:output_type -> segue.v1.ListImportRejectsResponse
-	11, // 22: segue.v1.ImportService.CommitImport:output_type -> segue.v1.CommitImportResponse
-	13, // 23: segue.v1.ImportService.CancelImport:output_type -> segue.v1.CancelImportResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	16, // 0: segue.v1.Import.state:type_name -> segue.v1.ReleaseState
+	17, // 1: segue.v1.Import.embedding_model:type_name -> segue.v1.EmbeddingModel
+	18, // 2: segue.v1.Import.time_left:type_name -> google.protobuf.Duration
+	19, // 3: segue.v1.Import.create_time:type_name -> google.protobuf.Timestamp
+	19, // 4: segue.v1.Import.ready_time:type_name -> google.protobuf.Timestamp
+	17, // 5: segue.v1.StartImportRequest.embedding_model:type_name -> segue.v1.EmbeddingModel
+	1,  // 6: segue.v1.StartImportRequest.graph:type_name -> segue.v1.ImportGraph
+	0,  // 7: segue.v1.StartImportResponse.import:type_name -> segue.v1.Import
+	20, // 8: segue.v1.WriteImportRequest.items:type_name -> segue.v1.Item
+	21, // 9: segue.v1.WriteImportRequest.profiles:type_name -> segue.v1.Profile
+	2,  // 10: segue.v1.WriteImportRequest.graph_parts:type_name -> segue.v1.GraphPart
+	0,  // 11: segue.v1.GetImportResponse.import:type_name -> segue.v1.Import
+	11, // 12: segue.v1.ListImportRejectsResponse.rejects:type_name -> segue.v1.ImportReject
+	0,  // 13: segue.v1.CommitImportResponse.import:type_name -> segue.v1.Import
+	3,  // 14: segue.v1.ImportService.StartImport:input_type -> segue.v1.StartImportRequest
+	5,  // 15: segue.v1.ImportService.WriteImport:input_type -> segue.v1.WriteImportRequest
+	7,  // 16: segue.v1.ImportService.GetImport:input_type -> segue.v1.GetImportRequest
+	9,  // 17: segue.v1.ImportService.ListImportRejects:input_type -> segue.v1.ListImportRejectsRequest
+	12, // 18: segue.v1.ImportService.CommitImport:input_type -> segue.v1.CommitImportRequest
+	14, // 19: segue.v1.ImportService.CancelImport:input_type -> segue.v1.CancelImportRequest
+	4,  // 20: segue.v1.ImportService.StartImport:output_type -> segue.v1.StartImportResponse
+	6,  // 21: segue.v1.ImportService.WriteImport:output_type -> segue.v1.WriteImportResponse
+	8,  // 22: segue.v1.ImportService.GetImport:output_type -> segue.v1.GetImportResponse
+	10, // 23: segue.v1.ImportService.ListImportRejects:output_type -> segue.v1.ListImportRejectsResponse
+	13, // 24: segue.v1.ImportService.CommitImport:output_type -> segue.v1.CommitImportResponse
+	15, // 25: segue.v1.ImportService.CancelImport:output_type -> segue.v1.CancelImportResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_import_service_proto_init() }
@@ -1135,7 +1320,7 @@ func file_segue_v1_import_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_import_service_proto_rawDesc), len(file_segue_v1_import_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -214,6 +214,221 @@ func (x *GetReleaseResponse) GetRelease() *Release {
 	return nil
 }
 
+// ExportReleaseRequest names a release.
+type ExportReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Collection. Required.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Release; 0 means the published one.
+	Release       uint32 `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportReleaseRequest) Reset() {
+	*x = ExportReleaseRequest{}
+	mi := &file_segue_v1_release_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportReleaseRequest) ProtoMessage() {}
+
+func (x *ExportReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_release_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ExportReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExportReleaseRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *ExportReleaseRequest) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+// ExportReleaseResponse is the head, which comes first and once, or a batch.
+type ExportReleaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*ExportReleaseResponse_Head
+	//	*ExportReleaseResponse_Batch
+	Part          isExportReleaseResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportReleaseResponse) Reset() {
+	*x = ExportReleaseResponse{}
+	mi := &file_segue_v1_release_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportReleaseResponse) ProtoMessage() {}
+
+func (x *ExportReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_release_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ExportReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExportReleaseResponse) GetPart() isExportReleaseResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *ExportReleaseResponse) GetHead() *ReleaseHead {
+	if x != nil {
+		if x, ok := x.Part.(*ExportReleaseResponse_Head); ok {
+			return x.Head
+		}
+	}
+	return nil
+}
+
+func (x *ExportReleaseResponse) GetBatch() *WriteImportRequest {
+	if x != nil {
+		if x, ok := x.Part.(*ExportReleaseResponse_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
+type isExportReleaseResponse_Part interface {
+	isExportReleaseResponse_Part()
+}
+
+type ExportReleaseResponse_Head struct {
+	// What the release is.
+	Head *ReleaseHead `protobuf:"bytes,1,opt,name=head,proto3,oneof"`
+}
+
+type ExportReleaseResponse_Batch struct {
+	// The next batch of rows or of the graph, numbered from 1 on, without collection and job.
+	Batch *WriteImportRequest `protobuf:"bytes,2,opt,name=batch,proto3,oneof"`
+}
+
+func (*ExportReleaseResponse_Head) isExportReleaseResponse_Part() {}
+
+func (*ExportReleaseResponse_Batch) isExportReleaseResponse_Part() {}
+
+// ReleaseHead says what a release holds and was built with.
+type ReleaseHead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Configuration of its collection: name, dimension, metric, attributes and index; nothing else is set.
+	Collection *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// What made its vectors; absent where that was not declared.
+	EmbeddingModel *EmbeddingModel `protobuf:"bytes,2,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
+	// How many items it has.
+	ItemCount int64 `protobuf:"varint,3,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"`
+	// Its graph.
+	Graph         *ImportGraph `protobuf:"bytes,4,opt,name=graph,proto3" json:"graph,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHead) Reset() {
+	*x = ReleaseHead{}
+	mi := &file_segue_v1_release_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHead) ProtoMessage() {}
+
+func (x *ReleaseHead) ProtoReflect() protoreflect.Message {
+	mi := &file_segue_v1_release_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHead.ProtoReflect.Descriptor instead.
+func (*ReleaseHead) Descriptor() ([]byte, []int) {
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReleaseHead) GetCollection() *Collection {
+	if x != nil {
+		return x.Collection
+	}
+	return nil
+}
+
+func (x *ReleaseHead) GetEmbeddingModel() *EmbeddingModel {
+	if x != nil {
+		return x.EmbeddingModel
+	}
+	return nil
+}
+
+func (x *ReleaseHead) GetItemCount() int64 {
+	if x != nil {
+		return x.ItemCount
+	}
+	return 0
+}
+
+func (x *ReleaseHead) GetGraph() *ImportGraph {
+	if x != nil {
+		return x.Graph
+	}
+	return nil
+}
+
 // GetReleaseReportRequest names a release.
 type GetReleaseReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +444,7 @@ type GetReleaseReportRequest struct {
 
 func (x *GetReleaseReportRequest) Reset() {
 	*x = GetReleaseReportRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[4]
+	mi := &file_segue_v1_release_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +456,7 @@ func (x *GetReleaseReportRequest) String() string {
 func (*GetReleaseReportRequest) ProtoMessage() {}
 
 func (x *GetReleaseReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[4]
+	mi := &file_segue_v1_release_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +469,7 @@ func (x *GetReleaseReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReleaseReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReleaseReportRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{4}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetReleaseReportRequest) GetCollection() string {
@@ -309,7 +524,7 @@ type GetReleaseReportResponse struct {
 
 func (x *GetReleaseReportResponse) Reset() {
 	*x = GetReleaseReportResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[5]
+	mi := &file_segue_v1_release_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +536,7 @@ func (x *GetReleaseReportResponse) String() string {
 func (*GetReleaseReportResponse) ProtoMessage() {}
 
 func (x *GetReleaseReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[5]
+	mi := &file_segue_v1_release_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +549,7 @@ func (x *GetReleaseReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReleaseReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReleaseReportResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{5}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetReleaseReportResponse) GetRelease() *Release {
@@ -427,7 +642,7 @@ type ReleaseHub struct {
 
 func (x *ReleaseHub) Reset() {
 	*x = ReleaseHub{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[6]
+	mi := &file_segue_v1_release_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +654,7 @@ func (x *ReleaseHub) String() string {
 func (*ReleaseHub) ProtoMessage() {}
 
 func (x *ReleaseHub) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[6]
+	mi := &file_segue_v1_release_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +667,7 @@ func (x *ReleaseHub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHub.ProtoReflect.Descriptor instead.
 func (*ReleaseHub) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{6}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReleaseHub) GetItemId() string {
@@ -486,7 +701,7 @@ type NormStatistics struct {
 
 func (x *NormStatistics) Reset() {
 	*x = NormStatistics{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[7]
+	mi := &file_segue_v1_release_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +713,7 @@ func (x *NormStatistics) String() string {
 func (*NormStatistics) ProtoMessage() {}
 
 func (x *NormStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[7]
+	mi := &file_segue_v1_release_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +726,7 @@ func (x *NormStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NormStatistics.ProtoReflect.Descriptor instead.
 func (*NormStatistics) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{7}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NormStatistics) GetMin() float64 {
@@ -561,7 +776,7 @@ type PublishConditions struct {
 
 func (x *PublishConditions) Reset() {
 	*x = PublishConditions{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[8]
+	mi := &file_segue_v1_release_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +788,7 @@ func (x *PublishConditions) String() string {
 func (*PublishConditions) ProtoMessage() {}
 
 func (x *PublishConditions) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[8]
+	mi := &file_segue_v1_release_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +801,7 @@ func (x *PublishConditions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishConditions.ProtoReflect.Descriptor instead.
 func (*PublishConditions) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{8}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PublishConditions) GetMinItemCount() int64 {
@@ -639,7 +854,7 @@ type PublishReleaseRequest struct {
 
 func (x *PublishReleaseRequest) Reset() {
 	*x = PublishReleaseRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[9]
+	mi := &file_segue_v1_release_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +866,7 @@ func (x *PublishReleaseRequest) String() string {
 func (*PublishReleaseRequest) ProtoMessage() {}
 
 func (x *PublishReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[9]
+	mi := &file_segue_v1_release_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +879,7 @@ func (x *PublishReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReleaseRequest.ProtoReflect.Descriptor instead.
 func (*PublishReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{9}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PublishReleaseRequest) GetCollection() string {
@@ -699,7 +914,7 @@ type PublishReleaseResponse struct {
 
 func (x *PublishReleaseResponse) Reset() {
 	*x = PublishReleaseResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[10]
+	mi := &file_segue_v1_release_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +926,7 @@ func (x *PublishReleaseResponse) String() string {
 func (*PublishReleaseResponse) ProtoMessage() {}
 
 func (x *PublishReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[10]
+	mi := &file_segue_v1_release_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +939,7 @@ func (x *PublishReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReleaseResponse.ProtoReflect.Descriptor instead.
 func (*PublishReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{10}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PublishReleaseResponse) GetRelease() *Release {
@@ -745,7 +960,7 @@ type RollbackCollectionRequest struct {
 
 func (x *RollbackCollectionRequest) Reset() {
 	*x = RollbackCollectionRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[11]
+	mi := &file_segue_v1_release_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +972,7 @@ func (x *RollbackCollectionRequest) String() string {
 func (*RollbackCollectionRequest) ProtoMessage() {}
 
 func (x *RollbackCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[11]
+	mi := &file_segue_v1_release_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +985,7 @@ func (x *RollbackCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackCollectionRequest.ProtoReflect.Descriptor instead.
 func (*RollbackCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{11}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RollbackCollectionRequest) GetCollection() string {
@@ -791,7 +1006,7 @@ type RollbackCollectionResponse struct {
 
 func (x *RollbackCollectionResponse) Reset() {
 	*x = RollbackCollectionResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[12]
+	mi := &file_segue_v1_release_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +1018,7 @@ func (x *RollbackCollectionResponse) String() string {
 func (*RollbackCollectionResponse) ProtoMessage() {}
 
 func (x *RollbackCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[12]
+	mi := &file_segue_v1_release_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +1031,7 @@ func (x *RollbackCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackCollectionResponse.ProtoReflect.Descriptor instead.
 func (*RollbackCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{12}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RollbackCollectionResponse) GetRelease() *Release {
@@ -839,7 +1054,7 @@ type DeleteReleaseRequest struct {
 
 func (x *DeleteReleaseRequest) Reset() {
 	*x = DeleteReleaseRequest{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[13]
+	mi := &file_segue_v1_release_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +1066,7 @@ func (x *DeleteReleaseRequest) String() string {
 func (*DeleteReleaseRequest) ProtoMessage() {}
 
 func (x *DeleteReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[13]
+	mi := &file_segue_v1_release_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +1079,7 @@ func (x *DeleteReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteReleaseRequest.ProtoReflect.Descriptor instead.
 func (*DeleteReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{13}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteReleaseRequest) GetCollection() string {
@@ -890,7 +1105,7 @@ type DeleteReleaseResponse struct {
 
 func (x *DeleteReleaseResponse) Reset() {
 	*x = DeleteReleaseResponse{}
-	mi := &file_segue_v1_release_service_proto_msgTypes[14]
+	mi := &file_segue_v1_release_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1117,7 @@ func (x *DeleteReleaseResponse) String() string {
 func (*DeleteReleaseResponse) ProtoMessage() {}
 
 func (x *DeleteReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_segue_v1_release_service_proto_msgTypes[14]
+	mi := &file_segue_v1_release_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,14 +1130,14 @@ func (x *DeleteReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteReleaseResponse.ProtoReflect.Descriptor instead.
 func (*DeleteReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{14}
+	return file_segue_v1_release_service_proto_rawDescGZIP(), []int{17}
 }
 
 var File_segue_v1_release_service_proto protoreflect.FileDescriptor
 
 const file_segue_v1_release_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1esegue/v1/release_service.proto\x12\bsegue.v1\x1a\x1csegue/v1/admin_service.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"5\n" +
+	"\x1esegue/v1/release_service.proto\x12\bsegue.v1\x1a\x1csegue/v1/admin_service.proto\x1a\x19segue/v1/collection.proto\x1a\x1dsegue/v1/import_service.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\"5\n" +
 	"\x13ListReleasesRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -935,7 +1150,24 @@ const file_segue_v1_release_service_proto_rawDesc = "" +
 	"collection\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\rR\arelease\"A\n" +
 	"\x12GetReleaseResponse\x12+\n" +
-	"\arelease\x18\x01 \x01(\v2\x11.segue.v1.ReleaseR\arelease\"v\n" +
+	"\arelease\x18\x01 \x01(\v2\x11.segue.v1.ReleaseR\arelease\"P\n" +
+	"\x14ExportReleaseRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12\x18\n" +
+	"\arelease\x18\x02 \x01(\rR\arelease\"\x82\x01\n" +
+	"\x15ExportReleaseResponse\x12+\n" +
+	"\x04head\x18\x01 \x01(\v2\x15.segue.v1.ReleaseHeadH\x00R\x04head\x124\n" +
+	"\x05batch\x18\x02 \x01(\v2\x1c.segue.v1.WriteImportRequestH\x00R\x05batchB\x06\n" +
+	"\x04part\"\xd2\x01\n" +
+	"\vReleaseHead\x124\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\v2\x14.segue.v1.CollectionR\n" +
+	"collection\x12A\n" +
+	"\x0fembedding_model\x18\x02 \x01(\v2\x18.segue.v1.EmbeddingModelR\x0eembeddingModel\x12\x1d\n" +
+	"\n" +
+	"item_count\x18\x03 \x01(\x03R\titemCount\x12+\n" +
+	"\x05graph\x18\x04 \x01(\v2\x15.segue.v1.ImportGraphR\x05graph\"v\n" +
 	"\x17GetReleaseReportRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -995,7 +1227,7 @@ const file_segue_v1_release_service_proto_rawDesc = "" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\rR\arelease\"\x17\n" +
-	"\x15DeleteReleaseResponse2\x9e\x05\n" +
+	"\x15DeleteReleaseResponse2\x8b\x06\n" +
 	"\x0eReleaseService\x12f\n" +
 	"\fListReleases\x12\x1d.segue.v1.ListReleasesRequest\x1a\x1e.segue.v1.ListReleasesResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
 	"collection\x18\x01\x90\x02\x01\x12`\n" +
@@ -1009,7 +1241,9 @@ const file_segue_v1_release_service_proto_rawDesc = "" +
 	"\x12RollbackCollection\x12#.segue.v1.RollbackCollectionRequest\x1a$.segue.v1.RollbackCollectionResponse\"\x14\x8a\xe7\x18\x10\b\x03\x12\n" +
 	"collection\x18\x01\x12i\n" +
 	"\rDeleteRelease\x12\x1e.segue.v1.DeleteReleaseRequest\x1a\x1f.segue.v1.DeleteReleaseResponse\"\x17\x8a\xe7\x18\x10\b\x03\x12\n" +
-	"collection\x18\x01\x90\x02\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"collection\x18\x01\x90\x02\x02\x12k\n" +
+	"\rExportRelease\x12\x1e.segue.v1.ExportReleaseRequest\x1a\x1f.segue.v1.ExportReleaseResponse\"\x17\x8a\xe7\x18\x10\b\x01\x12\n" +
+	"collection\x18\x05\x90\x02\x010\x01B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_release_service_proto_rawDescOnce sync.Once
@@ -1023,53 +1257,67 @@ func file_segue_v1_release_service_proto_rawDescGZIP() []byte {
 	return file_segue_v1_release_service_proto_rawDescData
 }
 
-var file_segue_v1_release_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_segue_v1_release_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_segue_v1_release_service_proto_goTypes = []any{
 	(*ListReleasesRequest)(nil),        // 0: segue.v1.ListReleasesRequest
 	(*ListReleasesResponse)(nil),       // 1: segue.v1.ListReleasesResponse
 	(*GetReleaseRequest)(nil),          // 2: segue.v1.GetReleaseRequest
 	(*GetReleaseResponse)(nil),         // 3: segue.v1.GetReleaseResponse
-	(*GetReleaseReportRequest)(nil),    // 4: segue.v1.GetReleaseReportRequest
-	(*GetReleaseReportResponse)(nil),   // 5: segue.v1.GetReleaseReportResponse
-	(*ReleaseHub)(nil),                 // 6: segue.v1.ReleaseHub
-	(*NormStatistics)(nil),             // 7: segue.v1.NormStatistics
-	(*PublishConditions)(nil),          // 8: segue.v1.PublishConditions
-	(*PublishReleaseRequest)(nil),      // 9: segue.v1.PublishReleaseRequest
-	(*PublishReleaseResponse)(nil),     // 10: segue.v1.PublishReleaseResponse
-	(*RollbackCollectionRequest)(nil),  // 11: segue.v1.RollbackCollectionRequest
-	(*RollbackCollectionResponse)(nil), // 12: segue.v1.RollbackCollectionResponse
-	(*DeleteReleaseRequest)(nil),       // 13: segue.v1.DeleteReleaseRequest
-	(*DeleteReleaseResponse)(nil),      // 14: segue.v1.DeleteReleaseResponse
-	(*Release)(nil),                    // 15: segue.v1.Release
-	(*RecallPoint)(nil),                // 16: segue.v1.RecallPoint
+	(*ExportReleaseRequest)(nil),       // 4: segue.v1.ExportReleaseRequest
+	(*ExportReleaseResponse)(nil),      // 5: segue.v1.ExportReleaseResponse
+	(*ReleaseHead)(nil),                // 6: segue.v1.ReleaseHead
+	(*GetReleaseReportRequest)(nil),    // 7: segue.v1.GetReleaseReportRequest
+	(*GetReleaseReportResponse)(nil),   // 8: segue.v1.GetReleaseReportResponse
+	(*ReleaseHub)(nil),                 // 9: segue.v1.ReleaseHub
+	(*NormStatistics)(nil),             // 10: segue.v1.NormStatistics
+	(*PublishConditions)(nil),          // 11: segue.v1.PublishConditions
+	(*PublishReleaseRequest)(nil),      // 12: segue.v1.PublishReleaseRequest
+	(*PublishReleaseResponse)(nil),     // 13: segue.v1.PublishReleaseResponse
+	(*RollbackCollectionRequest)(nil),  // 14: segue.v1.RollbackCollectionRequest
+	(*RollbackCollectionResponse)(nil), // 15: segue.v1.RollbackCollectionResponse
+	(*DeleteReleaseRequest)(nil),       // 16: segue.v1.DeleteReleaseRequest
+	(*DeleteReleaseResponse)(nil),      // 17: segue.v1.DeleteReleaseResponse
+	(*Release)(nil),                    // 18: segue.v1.Release
+	(*WriteImportRequest)(nil),         // 19: segue.v1.WriteImportRequest
+	(*Collection)(nil),                 // 20: segue.v1.Collection
+	(*EmbeddingModel)(nil),             // 21: segue.v1.EmbeddingModel
+	(*ImportGraph)(nil),                // 22: segue.v1.ImportGraph
+	(*RecallPoint)(nil),                // 23: segue.v1.RecallPoint
 }
 var file_segue_v1_release_service_proto_depIdxs = []int32{
-	15, // 0: segue.v1.ListReleasesResponse.releases:type_name -> segue.v1.Release
-	15, // 1: segue.v1.GetReleaseResponse.release:type_name -> segue.v1.Release
-	15, // 2: segue.v1.GetReleaseReportResponse.release:type_name -> segue.v1.Release
-	16, // 3: segue.v1.GetReleaseReportResponse.recall:type_name -> segue.v1.RecallPoint
-	6,  // 4: segue.v1.GetReleaseReportResponse.hubs:type_name -> segue.v1.ReleaseHub
-	7,  // 5: segue.v1.GetReleaseReportResponse.norms:type_name -> segue.v1.NormStatistics
-	8,  // 6: segue.v1.PublishReleaseRequest.conditions:type_name -> segue.v1.PublishConditions
-	15, // 7: segue.v1.PublishReleaseResponse.release:type_name -> segue.v1.Release
-	15, // 8: segue.v1.RollbackCollectionResponse.release:type_name -> segue.v1.Release
-	0,  // 9: segue.v1.ReleaseService.ListReleases:input_type -> segue.v1.ListReleasesRequest
-	2,  // 10: segue.v1.ReleaseService.GetRelease:input_type -> segue.v1.GetReleaseRequest
-	4,  // 11: segue.v1.ReleaseService.GetReleaseReport:input_type -> segue.v1.GetReleaseReportRequest
-	9,  // 12: segue.v1.ReleaseService.PublishRelease:input_type -> segue.v1.PublishReleaseRequest
-	11, // 13: segue.v1.ReleaseService.RollbackCollection:input_type -> segue.v1.RollbackCollectionRequest
-	13, // 14: segue.v1.ReleaseService.DeleteRelease:input_type -> segue.v1.DeleteReleaseRequest
-	1,  // 15: segue.v1.ReleaseService.ListReleases:output_type -> segue.v1.ListReleasesResponse
-	3,  // 16: segue.v1.ReleaseService.GetRelease:output_type -> segue.v1.GetReleaseResponse
-	5,  // 17: segue.v1.ReleaseService.GetReleaseReport:output_type -> segue.v1.GetReleaseReportResponse
-	10, // 18: segue.v1.ReleaseService.PublishRelease:output_type -> segue.v1.PublishReleaseResponse
-	12, // 19: segue.v1.ReleaseService.RollbackCollection:output_type -> segue.v1.RollbackCollectionResponse
-	14, // 20: segue.v1.ReleaseService.DeleteRelease:output_type -> segue.v1.DeleteReleaseResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	18, // 0: segue.v1.ListReleasesResponse.releases:type_name -> segue.v1.Release
+	18, // 1: segue.v1.GetReleaseResponse.release:type_name -> segue.v1.Release
+	6,  // 2: segue.v1.ExportReleaseResponse.head:type_name -> segue.v1.ReleaseHead
+	19, // 3: segue.v1.ExportReleaseResponse.batch:type_name -> segue.v1.WriteImportRequest
+	20, // 4: segue.v1.ReleaseHead.collection:type_name -> segue.v1.Collection
+	21, // 5: segue.v1.ReleaseHead.embedding_model:type_name -> segue.v1.EmbeddingModel
+	22, // 6: segue.v1.ReleaseHead.graph:type_name -> segue.v1.ImportGraph
+	18, // 7: segue.v1.GetReleaseReportResponse.release:type_name -> segue.v1.Release
+	23, // 8: segue.v1.GetReleaseReportResponse.recall:type_name -> segue.v1.RecallPoint
+	9,  // 9: segue.v1.GetReleaseReportResponse.hubs:type_name -> segue.v1.ReleaseHub
+	10, // 10: segue.v1.GetReleaseReportResponse.norms:type_name -> segue.v1.NormStatistics
+	11, // 11: segue.v1.PublishReleaseRequest.conditions:type_name -> segue.v1.PublishConditions
+	18, // 12: segue.v1.PublishReleaseResponse.release:type_name -> segue.v1.Release
+	18, // 13: segue.v1.RollbackCollectionResponse.release:type_name -> segue.v1.Release
+	0,  // 14: segue.v1.ReleaseService.ListReleases:input_type -> segue.v1.ListReleasesRequest
+	2,  // 15: segue.v1.ReleaseService.GetRelease:input_type -> segue.v1.GetReleaseRequest
+	7,  // 16: segue.v1.ReleaseService.GetReleaseReport:input_type -> segue.v1.GetReleaseReportRequest
+	12, // 17: segue.v1.ReleaseService.PublishRelease:input_type -> segue.v1.PublishReleaseRequest
+	14, // 18: segue.v1.ReleaseService.RollbackCollection:input_type -> segue.v1.RollbackCollectionRequest
+	16, // 19: segue.v1.ReleaseService.DeleteRelease:input_type -> segue.v1.DeleteReleaseRequest
+	4,  // 20: segue.v1.ReleaseService.ExportRelease:input_type -> segue.v1.ExportReleaseRequest
+	1,  // 21: segue.v1.ReleaseService.ListReleases:output_type -> segue.v1.ListReleasesResponse
+	3,  // 22: segue.v1.ReleaseService.GetRelease:output_type -> segue.v1.GetReleaseResponse
+	8,  // 23: segue.v1.ReleaseService.GetReleaseReport:output_type -> segue.v1.GetReleaseReportResponse
+	13, // 24: segue.v1.ReleaseService.PublishRelease:output_type -> segue.v1.PublishReleaseResponse
+	15, // 25: segue.v1.ReleaseService.RollbackCollection:output_type -> segue.v1.RollbackCollectionResponse
+	17, // 26: segue.v1.ReleaseService.DeleteRelease:output_type -> segue.v1.DeleteReleaseResponse
+	5,  // 27: segue.v1.ReleaseService.ExportRelease:output_type -> segue.v1.ExportReleaseResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_release_service_proto_init() }
@@ -1078,15 +1326,21 @@ func file_segue_v1_release_service_proto_init() {
 		return
 	}
 	file_segue_v1_admin_service_proto_init()
+	file_segue_v1_collection_proto_init()
+	file_segue_v1_import_service_proto_init()
 	file_segue_v1_options_proto_init()
 	file_segue_v1_release_proto_init()
+	file_segue_v1_release_service_proto_msgTypes[5].OneofWrappers = []any{
+		(*ExportReleaseResponse_Head)(nil),
+		(*ExportReleaseResponse_Batch)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_release_service_proto_rawDesc), len(file_segue_v1_release_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

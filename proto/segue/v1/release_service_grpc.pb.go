@@ -25,6 +25,7 @@ const (
 	ReleaseService_PublishRelease_FullMethodName     = "/segue.v1.ReleaseService/PublishRelease"
 	ReleaseService_RollbackCollection_FullMethodName = "/segue.v1.ReleaseService/RollbackCollection"
 	ReleaseService_DeleteRelease_FullMethodName      = "/segue.v1.ReleaseService/DeleteRelease"
+	ReleaseService_ExportRelease_FullMethodName      = "/segue.v1.ReleaseService/ExportRelease"
 )
 
 // ReleaseServiceClient is the client API for ReleaseService service.
@@ -49,6 +50,9 @@ type ReleaseServiceClient interface {
 	RollbackCollection(ctx context.Context, in *RollbackCollectionRequest, opts ...grpc.CallOption) (*RollbackCollectionResponse, error)
 	// DeleteRelease removes a release that is not published and gives its disk space back.
 	DeleteRelease(ctx context.Context, in *DeleteReleaseRequest, opts ...grpc.CallOption) (*DeleteReleaseResponse, error)
+	// ExportRelease gives a release with its graph, as the messages that make another server have it: StartImport and WriteImport
+	// take them. FAILED_PRECONDITION with WRONG_STATE at the end where the release was written to meanwhile.
+	ExportRelease(ctx context.Context, in *ExportReleaseRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReleaseResponse], error)
 }
 
 type releaseServiceClient struct {
@@ -119,6 +123,25 @@ func (c *releaseServiceClient) DeleteRelease(ctx context.Context, in *DeleteRele
 	return out, nil
 }
 
+func (c *releaseServiceClient) ExportRelease(ctx context.Context, in *ExportReleaseRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReleaseResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ReleaseService_ServiceDesc.Streams[0], ReleaseService_ExportRelease_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportReleaseRequest, ExportReleaseResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReleaseService_ExportReleaseClient = grpc.ServerStreamingClient[ExportReleaseResponse]
+
 // ReleaseServiceServer is the server API for ReleaseService service.
 // All implementations should embed UnimplementedReleaseServiceServer
 // for forward compatibility.
@@ -141,6 +164,9 @@ type ReleaseServiceServer interface {
 	RollbackCollection(context.Context, *RollbackCollectionRequest) (*RollbackCollectionResponse, error)
 	// DeleteRelease removes a release that is not published and gives its disk space back.
 	DeleteRelease(context.Context, *DeleteReleaseRequest) (*DeleteReleaseResponse, error)
+	// ExportRelease gives a release with its graph, as the messages that make another server have it: StartImport and WriteImport
+	// take them. FAILED_PRECONDITION with WRONG_STATE at the end where the release was written to meanwhile.
+	ExportRelease(*ExportReleaseRequest, grpc.ServerStreamingServer[ExportReleaseResponse]) error
 }
 
 // UnimplementedReleaseServiceServer should be embedded to have
@@ -167,6 +193,9 @@ func (UnimplementedReleaseServiceServer) RollbackCollection(context.Context, *Ro
 }
 func (UnimplementedReleaseServiceServer) DeleteRelease(context.Context, *DeleteReleaseRequest) (*DeleteReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRelease not implemented")
+}
+func (UnimplementedReleaseServiceServer) ExportRelease(*ExportReleaseRequest, grpc.ServerStreamingServer[ExportReleaseResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportRelease not implemented")
 }
 func (UnimplementedReleaseServiceServer) testEmbeddedByValue() {}
 
@@ -296,6 +325,17 @@ func _ReleaseService_DeleteRelease_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReleaseService_ExportRelease_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportReleaseRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReleaseServiceServer).ExportRelease(m, &grpc.GenericServerStream[ExportReleaseRequest, ExportReleaseResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReleaseService_ExportReleaseServer = grpc.ServerStreamingServer[ExportReleaseResponse]
+
 // ReleaseService_ServiceDesc is the grpc.ServiceDesc for ReleaseService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -328,6 +368,12 @@ var ReleaseService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ReleaseService_DeleteRelease_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ExportRelease",
+			Handler:       _ReleaseService_ExportRelease_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "segue/v1/release_service.proto",
 }

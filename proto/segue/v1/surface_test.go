@@ -162,7 +162,7 @@ func TestMethodsSayWhetherTheyAreSafeToRepeat(t *testing.T) {
 					want = descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 				case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "BatchGet"), strings.HasPrefix(name, "List"),
 					strings.HasSuffix(name, "NearestNeighbors"), strings.HasPrefix(name, "Explain"), name == "ScoreItems",
-					name == "MeasureRecall":
+					strings.HasPrefix(name, "Export"), name == "MeasureRecall":
 					want = descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 				}
 				if level := idempotency(m); level != want {

@@ -19,7 +19,7 @@ from segue.v1 import profile_pb2 as segue_dot_v1_dot_profile__pb2
 from segue.v1 import release_pb2 as segue_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsegue/v1/import_service.proto\x12\x08segue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xb9\x03\n\x06Import\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.segue.v1.ReleaseState\x12\x11\n\tcancelled\x18\x04 \x01(\x08\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x07 \x01(\x03\x12\x16\n\x0erejected_count\x18\x08 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\t \x01(\x03\x12\x13\n\x0b\x62uilt_count\x18\n \x01(\x03\x12\x13\n\x0btotal_count\x18\x0b \x01(\x03\x12,\n\ttime_left\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x0f \x01(\t\"\x88\x01\n\x12StartImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12\x1b\n\x13\x65xpected_item_count\x18\x04 \x01(\x03\"7\n\x13StartImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"\x8e\x01\n\x12WriteImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x1d\n\x05items\x18\x04 \x03(\x0b\x32\x0e.segue.v1.Item\x12#\n\x08profiles\x18\x05 \x03(\x0b\x32\x11.segue.v1.Profile\"\'\n\x13WriteImportResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"6\n\x10GetImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"5\n\x11GetImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"e\n\x18ListImportRejectsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x19ListImportRejectsResponse\x12\'\n\x07rejects\x18\x01 \x03(\x0b\x32\x16.segue.v1.ImportReject\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x0cImportReject\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"9\n\x13\x43ommitImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"8\n\x14\x43ommitImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"9\n\x13\x43\x61ncelImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"\x16\n\x14\x43\x61ncelImportResponse2\x83\x05\n\rImportService\x12\x63\n\x0bStartImport\x12\x1c.segue.v1.StartImportRequest\x1a\x1d.segue.v1.StartImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05\x12g\n\x0bWriteImport\x12\x1c.segue.v1.WriteImportRequest\x1a\x1d.segue.v1.WriteImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05(\x01\x30\x01\x12]\n\tGetImport\x12\x1a.segue.v1.GetImportRequest\x1a\x1b.segue.v1.GetImportResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x12u\n\x11ListImportRejects\x12\".segue.v1.ListImportRejectsRequest\x1a#.segue.v1.ListImportRejectsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x12\x66\n\x0c\x43ommitImport\x12\x1d.segue.v1.CommitImportRequest\x1a\x1e.segue.v1.CommitImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05\x12\x66\n\x0c\x43\x61ncelImport\x12\x1d.segue.v1.CancelImportRequest\x1a\x1e.segue.v1.CancelImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsegue/v1/import_service.proto\x12\x08segue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13segue/v1/item.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/profile.proto\x1a\x16segue/v1/release.proto\"\xe5\x03\n\x06Import\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.segue.v1.ReleaseState\x12\x11\n\tcancelled\x18\x04 \x01(\x08\x12\x31\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x07 \x01(\x03\x12\x16\n\x0erejected_count\x18\x08 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\t \x01(\x03\x12\x13\n\x0b\x62uilt_count\x18\n \x01(\x03\x12\x13\n\x0btotal_count\x18\x0b \x01(\x03\x12,\n\ttime_left\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x0f \x01(\t\x12\x13\n\x0bgraph_taken\x18\x10 \x01(\x08\x12\x15\n\rgraph_refused\x18\x11 \x01(\t\"?\n\x0bImportGraph\x12\r\n\x05\x62uild\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x0c\x12\x12\n\npart_count\x18\x03 \x01(\x05\"8\n\tGraphPart\x12\x0f\n\x07section\x18\x01 \x01(\t\x12\x0c\n\x04slab\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xae\x01\n\x12StartImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x31\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12\x1b\n\x13\x65xpected_item_count\x18\x04 \x01(\x03\x12$\n\x05graph\x18\x05 \x01(\x0b\x32\x15.segue.v1.ImportGraph\"7\n\x13StartImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"\xb8\x01\n\x12WriteImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x1d\n\x05items\x18\x04 \x03(\x0b\x32\x0e.segue.v1.Item\x12#\n\x08profiles\x18\x05 \x03(\x0b\x32\x11.segue.v1.Profile\x12(\n\x0bgraph_parts\x18\x06 \x03(\x0b\x32\x13.segue.v1.GraphPart\"\'\n\x13WriteImportResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"6\n\x10GetImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"5\n\x11GetImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"e\n\x18ListImportRejectsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x19ListImportRejectsResponse\x12\'\n\x07rejects\x18\x01 \x03(\x0b\x32\x16.segue.v1.ImportReject\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x0cImportReject\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"9\n\x13\x43ommitImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"8\n\x14\x43ommitImportResponse\x12 \n\x06import\x18\x01 \x01(\x0b\x32\x10.segue.v1.Import\"9\n\x13\x43\x61ncelImportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"\x16\n\x14\x43\x61ncelImportResponse2\x83\x05\n\rImportService\x12\x63\n\x0bStartImport\x12\x1c.segue.v1.StartImportRequest\x1a\x1d.segue.v1.StartImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05\x12g\n\x0bWriteImport\x12\x1c.segue.v1.WriteImportRequest\x1a\x1d.segue.v1.WriteImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05(\x01\x30\x01\x12]\n\tGetImport\x12\x1a.segue.v1.GetImportRequest\x1a\x1b.segue.v1.GetImportResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x12u\n\x11ListImportRejects\x12\".segue.v1.ListImportRejectsRequest\x1a#.segue.v1.ListImportRejectsResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x12\x66\n\x0c\x43ommitImport\x12\x1d.segue.v1.CommitImportRequest\x1a\x1e.segue.v1.CommitImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x05\x12\x66\n\x0c\x43\x61ncelImport\x12\x1d.segue.v1.CancelImportRequest\x1a\x1e.segue.v1.CancelImportResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x02\x12\ncollection\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.import_service_pb2', globals())
@@ -40,33 +40,37 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _IMPORTSERVICE.methods_by_name['CancelImport']._options = None
   _IMPORTSERVICE.methods_by_name['CancelImport']._serialized_options = b'\220\002\002\212\347\030\020\010\002\022\ncollection\030\001'
   _IMPORT._serialized_start=202
-  _IMPORT._serialized_end=643
-  _STARTIMPORTREQUEST._serialized_start=646
-  _STARTIMPORTREQUEST._serialized_end=782
-  _STARTIMPORTRESPONSE._serialized_start=784
-  _STARTIMPORTRESPONSE._serialized_end=839
-  _WRITEIMPORTREQUEST._serialized_start=842
-  _WRITEIMPORTREQUEST._serialized_end=984
-  _WRITEIMPORTRESPONSE._serialized_start=986
-  _WRITEIMPORTRESPONSE._serialized_end=1025
-  _GETIMPORTREQUEST._serialized_start=1027
-  _GETIMPORTREQUEST._serialized_end=1081
-  _GETIMPORTRESPONSE._serialized_start=1083
-  _GETIMPORTRESPONSE._serialized_end=1136
-  _LISTIMPORTREJECTSREQUEST._serialized_start=1138
-  _LISTIMPORTREJECTSREQUEST._serialized_end=1239
-  _LISTIMPORTREJECTSRESPONSE._serialized_start=1241
-  _LISTIMPORTREJECTSRESPONSE._serialized_end=1334
-  _IMPORTREJECT._serialized_start=1336
-  _IMPORTREJECT._serialized_end=1447
-  _COMMITIMPORTREQUEST._serialized_start=1449
-  _COMMITIMPORTREQUEST._serialized_end=1506
-  _COMMITIMPORTRESPONSE._serialized_start=1508
-  _COMMITIMPORTRESPONSE._serialized_end=1564
-  _CANCELIMPORTREQUEST._serialized_start=1566
-  _CANCELIMPORTREQUEST._serialized_end=1623
-  _CANCELIMPORTRESPONSE._serialized_start=1625
-  _CANCELIMPORTRESPONSE._serialized_end=1647
-  _IMPORTSERVICE._serialized_start=1650
-  _IMPORTSERVICE._serialized_end=2293
+  _IMPORT._serialized_end=687
+  _IMPORTGRAPH._serialized_start=689
+  _IMPORTGRAPH._serialized_end=752
+  _GRAPHPART._serialized_start=754
+  _GRAPHPART._serialized_end=810
+  _STARTIMPORTREQUEST._serialized_start=813
+  _STARTIMPORTREQUEST._serialized_end=987
+  _STARTIMPORTRESPONSE._serialized_start=989
+  _STARTIMPORTRESPONSE._serialized_end=1044
+  _WRITEIMPORTREQUEST._serialized_start=1047
+  _WRITEIMPORTREQUEST._serialized_end=1231
+  _WRITEIMPORTRESPONSE._serialized_start=1233
+  _WRITEIMPORTRESPONSE._serialized_end=1272
+  _GETIMPORTREQUEST._serialized_start=1274
+  _GETIMPORTREQUEST._serialized_end=1328
+  _GETIMPORTRESPONSE._serialized_start=1330
+  _GETIMPORTRESPONSE._serialized_end=1383
+  _LISTIMPORTREJECTSREQUEST._serialized_start=1385
+  _LISTIMPORTREJECTSREQUEST._serialized_end=1486
+  _LISTIMPORTREJECTSRESPONSE._serialized_start=1488
+  _LISTIMPORTREJECTSRESPONSE._serialized_end=1581
+  _IMPORTREJECT._serialized_start=1583
+  _IMPORTREJECT._serialized_end=1694
+  _COMMITIMPORTREQUEST._serialized_start=1696
+  _COMMITIMPORTREQUEST._serialized_end=1753
+  _COMMITIMPORTRESPONSE._serialized_start=1755
+  _COMMITIMPORTRESPONSE._serialized_end=1811
+  _CANCELIMPORTREQUEST._serialized_start=1813
+  _CANCELIMPORTREQUEST._serialized_end=1870
+  _CANCELIMPORTRESPONSE._serialized_start=1872
+  _CANCELIMPORTRESPONSE._serialized_end=1894
+  _IMPORTSERVICE._serialized_start=1897
+  _IMPORTSERVICE._serialized_end=2540
 # @@protoc_insertion_point(module_scope)

@@ -12,11 +12,13 @@ _sym_db = _symbol_database.Default()
 
 
 from segue.v1 import admin_service_pb2 as segue_dot_v1_dot_admin__service__pb2
+from segue.v1 import collection_pb2 as segue_dot_v1_dot_collection__pb2
+from segue.v1 import import_service_pb2 as segue_dot_v1_dot_import__service__pb2
 from segue.v1 import options_pb2 as segue_dot_v1_dot_options__pb2
 from segue.v1 import release_pb2 as segue_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esegue/v1/release_service.proto\x12\x08segue.v1\x1a\x1csegue/v1/admin_service.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\")\n\x13ListReleasesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\";\n\x14ListReleasesResponse\x12#\n\x08releases\x18\x01 \x03(\x0b\x32\x11.segue.v1.Release\"8\n\x11GetReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\"8\n\x12GetReleaseResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\"T\n\x17GetReleaseReportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12\x14\n\x0csample_count\x18\x03 \x01(\x05\"\xc3\x02\n\x18GetReleaseReportResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\x12\x14\n\x0csample_count\x18\x02 \x01(\x05\x12\t\n\x01k\x18\x03 \x01(\x05\x12%\n\x06recall\x18\x04 \x03(\x0b\x32\x15.segue.v1.RecallPoint\x12\x12\n\ndefault_ef\x18\x05 \x01(\x05\x12\x0f\n\x07overlap\x18\x06 \x01(\x01\x12\x1c\n\x14overlap_sample_count\x18\x07 \x01(\x05\x12\x19\n\x11graph_fault_count\x18\x08 \x01(\x05\x12\x10\n\x08\x63overage\x18\t \x01(\x01\x12\"\n\x04hubs\x18\n \x03(\x0b\x32\x14.segue.v1.ReleaseHub\x12\'\n\x05norms\x18\x0b \x01(\x0b\x32\x18.segue.v1.NormStatistics\"1\n\nReleaseHub\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nlist_count\x18\x02 \x01(\x05\"T\n\x0eNormStatistics\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0c\n\x04mean\x18\x02 \x01(\x01\x12\x0b\n\x03max\x18\x03 \x01(\x01\x12\x1a\n\x12standard_deviation\x18\x04 \x01(\x01\"\x86\x01\n\x11PublishConditions\x12\x16\n\x0emin_item_count\x18\x01 \x01(\x03\x12\x16\n\x0emin_item_ratio\x18\x02 \x01(\x01\x12\x12\n\nmin_recall\x18\x03 \x01(\x01\x12\x13\n\x0bmin_overlap\x18\x04 \x01(\x01\x12\x18\n\x10max_reject_ratio\x18\x05 \x01(\x01\"m\n\x15PublishReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12/\n\nconditions\x18\x03 \x01(\x0b\x32\x1b.segue.v1.PublishConditions\"<\n\x16PublishReleaseResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\"/\n\x19RollbackCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"@\n\x1aRollbackCollectionResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\";\n\x14\x44\x65leteReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\"\x17\n\x15\x44\x65leteReleaseResponse2\x9e\x05\n\x0eReleaseService\x12\x66\n\x0cListReleases\x12\x1d.segue.v1.ListReleasesRequest\x1a\x1e.segue.v1.ListReleasesResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12`\n\nGetRelease\x12\x1b.segue.v1.GetReleaseRequest\x1a\x1c.segue.v1.GetReleaseResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12r\n\x10GetReleaseReport\x12!.segue.v1.GetReleaseReportRequest\x1a\".segue.v1.GetReleaseReportResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12l\n\x0ePublishRelease\x12\x1f.segue.v1.PublishReleaseRequest\x1a .segue.v1.PublishReleaseResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12u\n\x12RollbackCollection\x12#.segue.v1.RollbackCollectionRequest\x1a$.segue.v1.RollbackCollectionResponse\"\x14\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12i\n\rDeleteRelease\x12\x1e.segue.v1.DeleteReleaseRequest\x1a\x1f.segue.v1.DeleteReleaseResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esegue/v1/release_service.proto\x12\x08segue.v1\x1a\x1csegue/v1/admin_service.proto\x1a\x19segue/v1/collection.proto\x1a\x1dsegue/v1/import_service.proto\x1a\x16segue/v1/options.proto\x1a\x16segue/v1/release.proto\")\n\x13ListReleasesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\";\n\x14ListReleasesResponse\x12#\n\x08releases\x18\x01 \x03(\x0b\x32\x11.segue.v1.Release\"8\n\x11GetReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\"8\n\x12GetReleaseResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\";\n\x14\x45xportReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\"u\n\x15\x45xportReleaseResponse\x12%\n\x04head\x18\x01 \x01(\x0b\x32\x15.segue.v1.ReleaseHeadH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.segue.v1.WriteImportRequestH\x00\x42\x06\n\x04part\"\xa4\x01\n\x0bReleaseHead\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.segue.v1.Collection\x12\x31\n\x0f\x65mbedding_model\x18\x02 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12$\n\x05graph\x18\x04 \x01(\x0b\x32\x15.segue.v1.ImportGraph\"T\n\x17GetReleaseReportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12\x14\n\x0csample_count\x18\x03 \x01(\x05\"\xc3\x02\n\x18GetReleaseReportResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\x12\x14\n\x0csample_count\x18\x02 \x01(\x05\x12\t\n\x01k\x18\x03 \x01(\x05\x12%\n\x06recall\x18\x04 \x03(\x0b\x32\x15.segue.v1.RecallPoint\x12\x12\n\ndefault_ef\x18\x05 \x01(\x05\x12\x0f\n\x07overlap\x18\x06 \x01(\x01\x12\x1c\n\x14overlap_sample_count\x18\x07 \x01(\x05\x12\x19\n\x11graph_fault_count\x18\x08 \x01(\x05\x12\x10\n\x08\x63overage\x18\t \x01(\x01\x12\"\n\x04hubs\x18\n \x03(\x0b\x32\x14.segue.v1.ReleaseHub\x12\'\n\x05norms\x18\x0b \x01(\x0b\x32\x18.segue.v1.NormStatistics\"1\n\nReleaseHub\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nlist_count\x18\x02 \x01(\x05\"T\n\x0eNormStatistics\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0c\n\x04mean\x18\x02 \x01(\x01\x12\x0b\n\x03max\x18\x03 \x01(\x01\x12\x1a\n\x12standard_deviation\x18\x04 \x01(\x01\"\x86\x01\n\x11PublishConditions\x12\x16\n\x0emin_item_count\x18\x01 \x01(\x03\x12\x16\n\x0emin_item_ratio\x18\x02 \x01(\x01\x12\x12\n\nmin_recall\x18\x03 \x01(\x01\x12\x13\n\x0bmin_overlap\x18\x04 \x01(\x01\x12\x18\n\x10max_reject_ratio\x18\x05 \x01(\x01\"m\n\x15PublishReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12/\n\nconditions\x18\x03 \x01(\x0b\x32\x1b.segue.v1.PublishConditions\"<\n\x16PublishReleaseResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\"/\n\x19RollbackCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"@\n\x1aRollbackCollectionResponse\x12\"\n\x07release\x18\x01 \x01(\x0b\x32\x11.segue.v1.Release\";\n\x14\x44\x65leteReleaseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\"\x17\n\x15\x44\x65leteReleaseResponse2\x8b\x06\n\x0eReleaseService\x12\x66\n\x0cListReleases\x12\x1d.segue.v1.ListReleasesRequest\x1a\x1e.segue.v1.ListReleasesResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12`\n\nGetRelease\x12\x1b.segue.v1.GetReleaseRequest\x1a\x1c.segue.v1.GetReleaseResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12r\n\x10GetReleaseReport\x12!.segue.v1.GetReleaseReportRequest\x1a\".segue.v1.GetReleaseReportResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x01\x12l\n\x0ePublishRelease\x12\x1f.segue.v1.PublishReleaseRequest\x1a .segue.v1.PublishReleaseResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12u\n\x12RollbackCollection\x12#.segue.v1.RollbackCollectionRequest\x1a$.segue.v1.RollbackCollectionResponse\"\x14\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12i\n\rDeleteRelease\x12\x1e.segue.v1.DeleteReleaseRequest\x1a\x1f.segue.v1.DeleteReleaseResponse\"\x17\x90\x02\x02\x8a\xe7\x18\x10\x08\x03\x12\ncollection\x18\x01\x12k\n\rExportRelease\x12\x1e.segue.v1.ExportReleaseRequest\x1a\x1f.segue.v1.ExportReleaseResponse\"\x17\x90\x02\x01\x8a\xe7\x18\x10\x08\x01\x12\ncollection\x18\x05\x30\x01\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.release_service_pb2', globals())
@@ -36,36 +38,44 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _RELEASESERVICE.methods_by_name['RollbackCollection']._serialized_options = b'\212\347\030\020\010\003\022\ncollection\030\001'
   _RELEASESERVICE.methods_by_name['DeleteRelease']._options = None
   _RELEASESERVICE.methods_by_name['DeleteRelease']._serialized_options = b'\220\002\002\212\347\030\020\010\003\022\ncollection\030\001'
-  _LISTRELEASESREQUEST._serialized_start=122
-  _LISTRELEASESREQUEST._serialized_end=163
-  _LISTRELEASESRESPONSE._serialized_start=165
-  _LISTRELEASESRESPONSE._serialized_end=224
-  _GETRELEASEREQUEST._serialized_start=226
-  _GETRELEASEREQUEST._serialized_end=282
-  _GETRELEASERESPONSE._serialized_start=284
-  _GETRELEASERESPONSE._serialized_end=340
-  _GETRELEASEREPORTREQUEST._serialized_start=342
-  _GETRELEASEREPORTREQUEST._serialized_end=426
-  _GETRELEASEREPORTRESPONSE._serialized_start=429
-  _GETRELEASEREPORTRESPONSE._serialized_end=752
-  _RELEASEHUB._serialized_start=754
-  _RELEASEHUB._serialized_end=803
-  _NORMSTATISTICS._serialized_start=805
-  _NORMSTATISTICS._serialized_end=889
-  _PUBLISHCONDITIONS._serialized_start=892
-  _PUBLISHCONDITIONS._serialized_end=1026
-  _PUBLISHRELEASEREQUEST._serialized_start=1028
-  _PUBLISHRELEASEREQUEST._serialized_end=1137
-  _PUBLISHRELEASERESPONSE._serialized_start=1139
-  _PUBLISHRELEASERESPONSE._serialized_end=1199
-  _ROLLBACKCOLLECTIONREQUEST._serialized_start=1201
-  _ROLLBACKCOLLECTIONREQUEST._serialized_end=1248
-  _ROLLBACKCOLLECTIONRESPONSE._serialized_start=1250
-  _ROLLBACKCOLLECTIONRESPONSE._serialized_end=1314
-  _DELETERELEASEREQUEST._serialized_start=1316
-  _DELETERELEASEREQUEST._serialized_end=1375
-  _DELETERELEASERESPONSE._serialized_start=1377
-  _DELETERELEASERESPONSE._serialized_end=1400
-  _RELEASESERVICE._serialized_start=1403
-  _RELEASESERVICE._serialized_end=2073
+  _RELEASESERVICE.methods_by_name['ExportRelease']._options = None
+  _RELEASESERVICE.methods_by_name['ExportRelease']._serialized_options = b'\220\002\001\212\347\030\020\010\001\022\ncollection\030\005'
+  _LISTRELEASESREQUEST._serialized_start=180
+  _LISTRELEASESREQUEST._serialized_end=221
+  _LISTRELEASESRESPONSE._serialized_start=223
+  _LISTRELEASESRESPONSE._serialized_end=282
+  _GETRELEASEREQUEST._serialized_start=284
+  _GETRELEASEREQUEST._serialized_end=340
+  _GETRELEASERESPONSE._serialized_start=342
+  _GETRELEASERESPONSE._serialized_end=398
+  _EXPORTRELEASEREQUEST._serialized_start=400
+  _EXPORTRELEASEREQUEST._serialized_end=459
+  _EXPORTRELEASERESPONSE._serialized_start=461
+  _EXPORTRELEASERESPONSE._serialized_end=578
+  _RELEASEHEAD._serialized_start=581
+  _RELEASEHEAD._serialized_end=745
+  _GETRELEASEREPORTREQUEST._serialized_start=747
+  _GETRELEASEREPORTREQUEST._serialized_end=831
+  _GETRELEASEREPORTRESPONSE._serialized_start=834
+  _GETRELEASEREPORTRESPONSE._serialized_end=1157
+  _RELEASEHUB._serialized_start=1159
+  _RELEASEHUB._serialized_end=1208
+  _NORMSTATISTICS._serialized_start=1210
+  _NORMSTATISTICS._serialized_end=1294
+  _PUBLISHCONDITIONS._serialized_start=1297
+  _PUBLISHCONDITIONS._serialized_end=1431
+  _PUBLISHRELEASEREQUEST._serialized_start=1433
+  _PUBLISHRELEASEREQUEST._serialized_end=1542
+  _PUBLISHRELEASERESPONSE._serialized_start=1544
+  _PUBLISHRELEASERESPONSE._serialized_end=1604
+  _ROLLBACKCOLLECTIONREQUEST._serialized_start=1606
+  _ROLLBACKCOLLECTIONREQUEST._serialized_end=1653
+  _ROLLBACKCOLLECTIONRESPONSE._serialized_start=1655
+  _ROLLBACKCOLLECTIONRESPONSE._serialized_end=1719
+  _DELETERELEASEREQUEST._serialized_start=1721
+  _DELETERELEASEREQUEST._serialized_end=1780
+  _DELETERELEASERESPONSE._serialized_start=1782
+  _DELETERELEASERESPONSE._serialized_end=1805
+  _RELEASESERVICE._serialized_start=1808
+  _RELEASESERVICE._serialized_end=2587
 # @@protoc_insertion_point(module_scope)

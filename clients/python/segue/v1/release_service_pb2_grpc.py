@@ -45,6 +45,11 @@ class ReleaseServiceStub(object):
                 request_serializer=segue_dot_v1_dot_release__service__pb2.DeleteReleaseRequest.SerializeToString,
                 response_deserializer=segue_dot_v1_dot_release__service__pb2.DeleteReleaseResponse.FromString,
                 )
+        self.ExportRelease = channel.unary_stream(
+                '/segue.v1.ReleaseService/ExportRelease',
+                request_serializer=segue_dot_v1_dot_release__service__pb2.ExportReleaseRequest.SerializeToString,
+                response_deserializer=segue_dot_v1_dot_release__service__pb2.ExportReleaseResponse.FromString,
+                )
 
 
 class ReleaseServiceServicer(object):
@@ -97,6 +102,14 @@ class ReleaseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRelease(self, request, context):
+        """ExportRelease gives a release with its graph, as the messages that make another server have it: StartImport and WriteImport
+        take them. FAILED_PRECONDITION with WRONG_STATE at the end where the release was written to meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReleaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.DeleteRelease,
                     request_deserializer=segue_dot_v1_dot_release__service__pb2.DeleteReleaseRequest.FromString,
                     response_serializer=segue_dot_v1_dot_release__service__pb2.DeleteReleaseResponse.SerializeToString,
+            ),
+            'ExportRelease': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRelease,
+                    request_deserializer=segue_dot_v1_dot_release__service__pb2.ExportReleaseRequest.FromString,
+                    response_serializer=segue_dot_v1_dot_release__service__pb2.ExportReleaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -240,5 +258,22 @@ class ReleaseService(object):
         return grpc.experimental.unary_unary(request, target, '/segue.v1.ReleaseService/DeleteRelease',
             segue_dot_v1_dot_release__service__pb2.DeleteReleaseRequest.SerializeToString,
             segue_dot_v1_dot_release__service__pb2.DeleteReleaseResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/segue.v1.ReleaseService/ExportRelease',
+            segue_dot_v1_dot_release__service__pb2.ExportReleaseRequest.SerializeToString,
+            segue_dot_v1_dot_release__service__pb2.ExportReleaseResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
