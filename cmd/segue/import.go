@@ -34,6 +34,9 @@ strings, BOOLEAN, INT32, INT64, FLOAT, DOUBLE, DATE or TIMESTAMP (a timestamp al
 without a zone are UTC). Columns of other types end the import before it begins, and so
 do pages compressed with LZ4.
 
+Items may also be a graph that github.com/coder/hnsw v0.6.1 exported (.hnsw): keys of type string or int and their vectors; its
+links are not read.
+
 Where the collection has a schema, a field that it does not declare is an error of that row;
 --fields chooses the fields to import.
 
@@ -44,6 +47,9 @@ the first that exists of users.npy, users.f32.npy, users.f16.npy, users.fvecs (e
 Matrices and lines must have equally many rows, which is checked before anything is written. A row
 that is refused is listed with its number (from 0) and the reason; the others are written. Importing
 again replaces items by id, so an interrupted import can simply be repeated.
+
+With --release the rows come from a release file, which segue build made, together with the graph over them: the server
+takes that where it was built with the collection's configuration over just these rows, and has none to build.
 
 With --job the rows fill a new release while the published one serves undisturbed; --publish makes it serve once it is
 built and meets the conditions (--min-recall and its kin). The job is known by its id: running it again goes on where
@@ -66,6 +72,7 @@ type importFlags struct {
 	out            format
 	profileVectors string
 
+	release      string // a release file
 	job          string
 	publish      bool
 	conditions   conditionFlags
@@ -91,21 +98,13 @@ func newImportCommand(env *environment) *cobra.Command {
 			})
 		},
 	}
+	f.addFiles(c)
 	flags := c.Flags()
 	flags.StringVar(&f.name, "collection", "", "`NAME` of the collection to write to")
-	flags.StringVar(&f.items.lines, "items", "", "JSON lines or Parquet file of items")
-	flags.StringVar(&f.items.vectors, "vectors", "", "matrix of the items' embeddings, row i for line i")
-	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines or Parquet file of user profiles")
-	flags.StringVar(&f.profileVectors, "profile-vectors", "", "matrix of the profiles' vectors")
-	flags.StringSliceVar(&f.only, "fields", nil, "`NAMES` of the fields to import as attributes, comma separated (default all)")
-	flags.Int64Var(&f.maxRejects, "max-rejects", 0, "how many rejected rows still count as success")
-	flags.IntVar(&f.batch, "batch", 0, "rows a call, at most 10,000 (default 256)")
-	flags.IntVar(&f.inFlight, "in-flight", 0, "calls at once, at most 64 (default 4)")
-	flags.BoolVar(&f.create, "create", false, "create the collection if it does not exist; needs --metric")
+	flags.BoolVar(&f.create, "create", false, "create the collection if it does not exist; needs --metric, or --release, which has it")
+	flags.StringVar(&f.release, "release", "", "release `FILE` of segue build, in place of --items and --profiles; needs --job")
 	flags.StringVar(&f.job, "job", "", "fill a new release beside the one that serves, known by this `ID` (a date)")
 	flags.BoolVar(&f.publish, "publish", false, "publish the release of --job once it is built, if it meets the conditions")
-	flags.StringVar(&f.modelName, "embedding-model", "", "name of what made the vectors of --job")
-	flags.StringVar(&f.modelVersion, "embedding-version", "", "version of what made the vectors of --job")
 	f.conditions.add(c)
 	f.collection.add(c)
 	f.remote.flags(c, 0)
@@ -116,8 +115,28 @@ func newImportCommand(env *environment) *cobra.Command {
 	return c
 }
 
-// validate checks what can be known from the flags alone.
-func (f *importFlags) validate(cmd *cobra.Command) error {
+// addFiles adds the flags that say what is read, and how.
+func (f *importFlags) addFiles(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.items.lines, "items", "", "JSON lines or Parquet file of items")
+	flags.StringVar(&f.items.vectors, "vectors", "", "matrix of the items' embeddings, row i for line i")
+	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines or Parquet file of user profiles")
+	flags.StringVar(&f.profileVectors, "profile-vectors", "", "matrix of the profiles' vectors")
+	flags.StringSliceVar(&f.only, "fields", nil, "`NAMES` of the fields to import as attributes, comma separated (default all)")
+	flags.Int64Var(&f.maxRejects, "max-rejects", 0, "how many rejected rows still count as success")
+	flags.IntVar(&f.batch, "batch", 0, "rows a call, at most 10,000 (default 256)")
+	flags.IntVar(&f.inFlight, "in-flight", 0, "calls at once, at most 64 (default 4)")
+	flags.StringVar(&f.modelName, "embedding-model", "", "name of what made the vectors of --job")
+	flags.StringVar(&f.modelVersion, "embedding-version", "", "version of what made the vectors of --job")
+}
+
+// describing are the flags that describe a collection.
+func describing() []string {
+	return []string{"dim", "metric", "m", "ef-construction", "vector-storage", "attribute"}
+}
+
+// validateFiles checks the flags of addFiles.
+func (f *importFlags) validateFiles() error {
 	switch {
 	case f.items.lines == "" && f.profiles.lines == "":
 		return usagef("nothing to import: give --items or --profiles")
@@ -125,23 +144,48 @@ func (f *importFlags) validate(cmd *cobra.Command) error {
 		return usagef("--vectors needs --items, which has the ids")
 	case f.profiles.lines == "" && f.profileVectors != "":
 		return usagef("--profile-vectors needs --profiles, which has the ids")
-	case f.create && f.collection.metric.metric == 0:
-		return usagef("--create needs --metric")
 	case f.maxRejects < 0:
 		return usagef("--max-rejects must not be negative")
+	}
+	if err := f.options().Validate(); err != nil {
+		return usagef("%v", err)
+	}
+	return nil
+}
+
+// validateRelease checks the flags beside --release.
+func (f *importFlags) validateRelease(cmd *cobra.Command) error {
+	if f.job == "" {
+		return usagef("--release fills a release: it needs --job")
+	}
+	for _, name := range append(describing(), "items", "vectors", "profiles", "profile-vectors", "fields", "batch", "in-flight", "embedding-model", "embedding-version") {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s says what a release file says itself: it does not go with --release", name)
+		}
+	}
+	return nil
+}
+
+// validate checks what can be known from the flags alone.
+func (f *importFlags) validate(cmd *cobra.Command) error {
+	if f.release != "" {
+		return f.validateRelease(cmd)
+	}
+	if err := f.validateFiles(); err != nil {
+		return err
+	}
+	if f.create && f.collection.metric.metric == 0 {
+		return usagef("--create needs --metric")
 	}
 	for _, name := range []string{"publish", "embedding-model", "embedding-version", "min-items", "min-item-ratio", "min-recall", "min-overlap", "max-reject-ratio"} {
 		if f.job == "" && cmd.Flags().Changed(name) {
 			return usagef("--%s is about a release: it needs --job", name)
 		}
 	}
-	for _, name := range []string{"dim", "metric", "m", "ef-construction", "attribute"} {
+	for _, name := range describing() {
 		if !f.create && cmd.Flags().Changed(name) {
 			return usagef("--%s describes a new collection: it needs --create", name)
 		}
-	}
-	if err := f.options().Validate(); err != nil {
-		return usagef("%v", err)
 	}
 	return nil
 }
@@ -159,6 +203,9 @@ type importResult struct {
 
 // run checks the files, then the collection, and only then writes.
 func (f *importFlags) run(ctx context.Context, env *environment, c *client.Client) error {
+	if f.release != "" {
+		return f.sendRelease(ctx, env, c)
+	}
 	f.profiles.vectors = f.profileVectors
 	if f.profiles.lines != "" && f.profiles.vectors == "" {
 		f.profiles.vectors = besideProfiles(f.profiles.lines)

@@ -33,12 +33,22 @@ func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profi
 		if faults > f.maxRejects {
 			return &badDataError{fmt.Sprintf("%s rows of the files are bad; the import %q is not committed", thousands(faults), f.job)}
 		}
-		if _, err := j.client.Imports.CommitImport(ctx, &seguev1.CommitImportRequest{Collection: f.name, JobId: f.job}); err != nil {
-			return err
-		}
 	}
-	if im, err = j.built(ctx, f); err != nil {
+	return j.finish(ctx, f, faults)
+}
+
+// finish commits a job whose rows all came, and goes on with it.
+func (j *importJob) finish(ctx context.Context, f *importFlags, faults int64) error {
+	// One that was committed before is left as it is.
+	if _, err := j.client.Imports.CommitImport(ctx, &seguev1.CommitImportRequest{Collection: f.name, JobId: f.job}); err != nil {
 		return err
+	}
+	im, err := j.built(ctx, f)
+	if err != nil {
+		return err
+	}
+	if im.GetGraphRefused() != "" {
+		fmt.Fprintf(j.env.stderr, "segue: the graph of the file was not taken, one was built: %s\n", im.GetGraphRefused())
 	}
 	fmt.Fprintf(j.env.stdout, "import %s: release %d of %s is %s, %s rows, %s rejected, %s duplicates\n", f.job, im.GetRelease(), f.name,
 		releaseStateName(im.GetState()), thousands(im.GetAcceptedCount()), thousands(im.GetRejectedCount()+faults), thousands(im.GetDuplicateCount()))

@@ -16,9 +16,10 @@ import (
 )
 
 func newReleaseCommand(env *environment) *cobra.Command {
-	return groupCommand("release", "List, measure, publish, roll back and delete releases of a collection",
+	return groupCommand("release", "List, measure, export, publish, roll back and delete releases of a collection",
 		newReleaseListCommand(env),
 		newReleaseReportCommand(env),
+		newReleaseExportCommand(env),
 		newReleasePublishCommand(env),
 		newReleaseRollbackCommand(env),
 		newReleaseDeleteCommand(env),

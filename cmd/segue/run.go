@@ -115,6 +115,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newDemoCommand(env),
 		newServeCommand(env),
 		newCollectionCommand(env),
+		newBuildCommand(env),
 		newImportCommand(env),
 		newNeighborsCommand(env),
 		newBatchCommand(env),
