@@ -110,3 +110,11 @@ func BenchmarkL2F32Pair(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkL2F16(b *testing.B) {
+	benchEach(b, func(dim int) int { return 2 * PadF16(dim) }, func(t tier, dim, rows int) func([]uint32) {
+		stride := PadF16(dim)
+		query, arena, out := make([]float32, stride), benchArena[uint16](b, rows*stride), make([]float32, benchSlots)
+		return func(slots []uint32) { l2F16(t, query, arena, stride, slots, out) }
+	})
+}

@@ -233,6 +233,12 @@ func TestNoAllocation(t *testing.T) {
 		signed := [4][]int8{qs[:], qs[:], qs[:], qs[:]}
 		var outs4 [3][4]int32
 		DotU7S8Quad(&signed, rowsu[:], 64, slots[:], outs4[:])
+		var halves [64]uint16
+		L2F16(q[:], halves[:], 64, slots[:], out[:])
+		DotF16(q[:], halves[:], 64, slots[:], out[:])
+		L2F16Quad(&queries, halves[:], 64, slots[:], out4[:])
+		var wide [3 * 64]float32
+		WidenF16(wide[:], halves[:], 64, slots[:])
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)

@@ -8,7 +8,7 @@ import "golang.org/x/sys/cpu"
 // system saves the registers.
 func machineTiers() []tier {
 	tiers := []tier{tierGeneric}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		tiers = append(tiers, tierAVX2)
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
 			tiers = append(tiers, tierAVX512)
@@ -119,4 +119,34 @@ func kernelDotU4S8(t tier, query []int8, rows []uint8, stride int, slots []uint3
 		return dotU4S8AVX2(&query[0], &rows[0], stride, len(rows)-stride, &slots[0], len(slots), &out[0], ahead)
 	}
 	return dotU4S8Generic(query, rows, stride, slots, out)
+}
+
+func kernelWidenF16(t tier, dst []float32, rows []uint16, stride int, slots []uint32, ahead int) int {
+	switch t {
+	case tierAVX512:
+		return widenF16AVX512(&dst[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), ahead)
+	case tierAVX2:
+		return widenF16AVX2(&dst[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), ahead)
+	}
+	return widenF16Generic(dst, rows, stride, slots)
+}
+
+func kernelL2F16(t tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, ahead int) int {
+	switch t {
+	case tierAVX512:
+		return l2F16AVX512(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+	case tierAVX2:
+		return l2F16AVX2(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+	}
+	return l2F16Generic(query, rows, stride, slots, out)
+}
+
+func kernelDotF16(t tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, ahead int) int {
+	switch t {
+	case tierAVX512:
+		return dotF16AVX512(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+	case tierAVX2:
+		return dotF16AVX2(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+	}
+	return dotF16Generic(query, rows, stride, slots, out)
 }

@@ -104,3 +104,24 @@ func kernelDotU4S8(t tier, query []int8, rows []uint8, stride int, slots []uint3
 	}
 	return dotU4S8Generic(query, rows, stride, slots, out)
 }
+
+func kernelWidenF16(t tier, dst []float32, rows []uint16, stride int, slots []uint32, ahead int) int {
+	if t == tierGeneric {
+		return widenF16Generic(dst, rows, stride, slots)
+	}
+	return widenF16NEON(&dst[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), ahead)
+}
+
+func kernelL2F16(t tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, ahead int) int {
+	if t == tierGeneric {
+		return l2F16Generic(query, rows, stride, slots, out)
+	}
+	return l2F16NEON(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+}
+
+func kernelDotF16(t tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, ahead int) int {
+	if t == tierGeneric {
+		return dotF16Generic(query, rows, stride, slots, out)
+	}
+	return dotF16NEON(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
+}

@@ -44,3 +44,15 @@ func kernelL2U4(_ tier, query []int8, rows []uint8, stride int, slots []uint32, 
 func kernelDotU4S8(_ tier, query []int8, rows []uint8, stride int, slots []uint32, out []int32, _ int) int {
 	return dotU4S8Generic(query, rows, stride, slots, out)
 }
+
+func kernelWidenF16(_ tier, dst []float32, rows []uint16, stride int, slots []uint32, _ int) int {
+	return widenF16Generic(dst, rows, stride, slots)
+}
+
+func kernelL2F16(_ tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, _ int) int {
+	return l2F16Generic(query, rows, stride, slots, out)
+}
+
+func kernelDotF16(_ tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, _ int) int {
+	return dotF16Generic(query, rows, stride, slots, out)
+}

@@ -16,6 +16,10 @@
 //	DotF32   sum q*r       float32 query, float32 rows
 //	L2U7     sum (q-r)^2   7-bit codes on both sides
 //	DotU7S8  sum q*r       signed 8-bit query, 7-bit codes in the rows
+//	L2F16    sum (q-r)^2   float32 query, half floats in the rows
+//	DotF16   sum q*r       float32 query, half floats in the rows
+//
+// A row of half floats has a stride of PadF16(D). Nibbles have a layout of their own; see L2U4.
 //
 // The Pair functions score one vector against another of any length. The Quad functions score four queries against each
 // row, reading the row from memory once: out[j][i] is for queries[i] and row slots[j].
@@ -26,7 +30,7 @@
 // set below saturation (2*127*128 < 1<<15), and integer addition has no order. The float kernels return the same bits for
 // the same input in one tier, whatever the batch, the order of slots or the form (batch, Pair and Quad agree to the bit),
 // but tiers differ from each other by rounding, because each has its own number of partial sums and the assembly fuses
-// multiply and add. The generic tier never fuses, so it returns the same bits on every architecture. The relative error of
+// multiply and add. L2F16 and DotF16 return the bits that L2F32 and DotF32 have in the same tier for the row made float32. The generic tier never fuses, so it returns the same bits on every architecture. The relative error of
 // L2F32 is below (D/8+16)*2^-24, and that of DotF32 is below the same factor times sum |q*r|.
 //
 // Float inputs are taken to be finite, and small enough that no sum overflows; NaN and infinities go through as IEEE 754

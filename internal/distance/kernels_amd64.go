@@ -65,3 +65,21 @@ func l2U4AVX2(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int
 
 //go:noescape
 func dotU4S8AVX2(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)
+
+//go:noescape
+func widenF16AVX512(dst *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, ahead int) (done int)
+
+//go:noescape
+func widenF16AVX2(dst *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, ahead int) (done int)
+
+//go:noescape
+func l2F16AVX512(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+
+//go:noescape
+func l2F16AVX2(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+
+//go:noescape
+func dotF16AVX512(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+
+//go:noescape
+func dotF16AVX2(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)

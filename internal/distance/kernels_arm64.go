@@ -53,3 +53,12 @@ func l2U4NEONDot(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n 
 
 //go:noescape
 func dotU4S8NEONDot(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)
+
+//go:noescape
+func widenF16NEON(dst *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, ahead int) (done int)
+
+//go:noescape
+func l2F16NEON(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+
+//go:noescape
+func dotF16NEON(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)

@@ -21,6 +21,8 @@
 #define SADALP4S(n, d)    WORD $(0x4E606800 | (n)<<5 | (d))
 #define UDOT4S(m, n, d)   WORD $(0x6E809400 | (m)<<16 | (n)<<5 | (d))
 #define SDOT4S(m, n, d)   WORD $(0x4E809400 | (m)<<16 | (n)<<5 | (d))
+#define FCVTL4S(n, d)     WORD $(0x0E217800 | (n)<<5 | (d))
+#define FCVTL24S(n, d)    WORD $(0x4E217800 | (n)<<5 | (d))
 
 // HEAD prefetches the first rows, which no earlier row announces. It clobbers R8, R9, R10 and R11.
 #define HEAD \

@@ -19,6 +19,13 @@ func PrefetchF32(rows []float32, stride int, slots []uint32) {
 	}
 }
 
+// PrefetchF16 asks for the rows that slots name, first to last, as WidenF16 reads them.
+func PrefetchF16(rows []uint16, stride int, slots []uint32) {
+	if n := prefetched(2*stride, len(slots)); n > 0 {
+		prefetchRows((*byte)(unsafe.Pointer(&rows[0])), 2*stride, &slots[0], n)
+	}
+}
+
 // PrefetchU7 asks for the rows that slots name, first to last, as L2U7 and DotU7S8 read them.
 func PrefetchU7(rows []uint8, stride int, slots []uint32) {
 	if n := prefetched(stride, len(slots)); n > 0 {

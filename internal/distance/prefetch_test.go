@@ -14,6 +14,7 @@ func TestPrefetchIsHarmless(t *testing.T) {
 	for range 200 {
 		n, stride := rnd.IntN(100), 64*(1+rnd.IntN(60))
 		codes, floats := penned[uint8](p, "codes", stride), penned[float32](p, "floats", stride)
+		halves := penned[uint16](p, "halves", stride)
 		slots := penned[uint32](p, "slots", n)
 		for i := range slots {
 			slots[i] = []uint32{0, uint32(rnd.IntN(10)), rnd.Uint32()}[rnd.IntN(3)]
@@ -22,7 +23,8 @@ func TestPrefetchIsHarmless(t *testing.T) {
 		Prefetch(slots)
 		PrefetchU7(codes, stride, slots)
 		PrefetchF32(floats, stride, slots)
-		if !slices.Equal(slots, before) || slices.Max(codes) != 0 || slices.Max(floats) != 0 {
+		PrefetchF16(halves, stride, slots)
+		if !slices.Equal(slots, before) || slices.Max(codes) != 0 || slices.Max(floats) != 0 || slices.Max(halves) != 0 {
 			t.Fatal("prefetching changed memory")
 		}
 	}

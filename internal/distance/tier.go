@@ -7,7 +7,7 @@ type tier uint8
 
 const (
 	tierGeneric tier = iota
-	tierAVX2         // amd64: AVX2, FMA
+	tierAVX2         // amd64: AVX2, FMA, F16C
 	tierAVX512       // amd64: AVX-512 F, BW, VL, VNNI
 	tierNEON         // arm64: the base instruction set
 	tierNEONDot      // arm64: NEON and the dot product extension (UDOT, SDOT)

@@ -3,6 +3,8 @@ package quantize
 import (
 	"fmt"
 	"math"
+
+	"github.com/segue-ann/segue/internal/distance"
 )
 
 // The float32 bit patterns that part the cases of encodeF16.
@@ -34,7 +36,7 @@ func DecodeF16(dst []float32, halves []uint16) {
 		panic(fmt.Sprintf("quantize: %d components for %d half floats", len(dst), len(halves)))
 	}
 	for i, h := range halves {
-		dst[i] = decodeF16(h)
+		dst[i] = distance.FloatOfF16(h)
 	}
 }
 
@@ -55,15 +57,4 @@ func encodeF16(x float32) uint16 {
 	// Rebase the exponent from 127 to 15 and round: half an ulp less one, and one more if the result would be odd.
 	bits += 0xc8000fff + bits>>13&1
 	return sign | uint16(bits>>13)
-}
-
-// decodeF16 shifts the pattern in place and rebases the exponent by a multiplication, which also makes the subnormal
-// numbers normal.
-func decodeF16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	bits := uint32(h&0x7fff) << 13
-	if h&0x7c00 == 0x7c00 {
-		return math.Float32frombits(sign | bits32Inf | bits)
-	}
-	return math.Float32frombits(sign | math.Float32bits(math.Float32frombits(bits)*0x1p112))
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/segue-ann/segue/internal/distance"
 	"github.com/x448/float16"
 )
 
@@ -29,7 +30,7 @@ func TestDecodeF16(t *testing.T) {
 // TestEncodeF16RoundTrips: every half float that is not a NaN comes back as itself.
 func TestEncodeF16RoundTrips(t *testing.T) {
 	for h := range 1 << 16 {
-		x := decodeF16(uint16(h))
+		x := distance.FloatOfF16(uint16(h))
 		if got := encodeF16(x); x == x && got != uint16(h) {
 			t.Fatalf("%04x comes back as %04x", h, got)
 		} else if x != x && got&0x7fff <= 0x7c00 {
@@ -42,7 +43,7 @@ func TestEncodeF16RoundTrips(t *testing.T) {
 // of it to the nearer.
 func TestEncodeF16Rounds(t *testing.T) {
 	for h := range uint16(0x7bff) {
-		a, b := decodeF16(h), decodeF16(h+1)
+		a, b := distance.FloatOfF16(h), distance.FloatOfF16(h+1)
 		mid := float32((float64(a) + float64(b)) / 2)
 		even := h + h&1
 		for _, c := range []struct {
@@ -75,7 +76,7 @@ func checkF16(t *testing.T, x float32) {
 	t.Helper()
 	got, want := encodeF16(x), uint16(float16.Fromfloat32(x))
 	if x != x {
-		if y := decodeF16(got); y == y {
+		if y := distance.FloatOfF16(got); y == y {
 			t.Fatalf("NaN %08x becomes %g", math.Float32bits(x), y)
 		}
 		return
@@ -84,8 +85,8 @@ func checkF16(t *testing.T, x float32) {
 		t.Fatalf("%g: got %04x, want %04x", x, got, want)
 	}
 	if m := math.Abs(float64(x)); m < 65520 {
-		if e := math.Abs(float64(decodeF16(got)) - float64(x)); e > max(m*0x1p-11, 0x1p-25) {
-			t.Fatalf("%g comes back as %g, error %g", x, decodeF16(got), e)
+		if e := math.Abs(float64(distance.FloatOfF16(got)) - float64(x)); e > max(m*0x1p-11, 0x1p-25) {
+			t.Fatalf("%g comes back as %g, error %g", x, distance.FloatOfF16(got), e)
 		}
 	}
 }
