@@ -322,8 +322,8 @@ type graphLoad struct {
 func (l *graphLoad) put(r *release, part GraphPart) error {
 	switch {
 	case l.header == nil:
-		if part.Section != sectionGraph {
-			return fmt.Errorf("section %s comes before the graph's header", part.Section)
+		if part.Section != sectionGraph || part.Slab != 0 {
+			return fmt.Errorf("slab %d of section %s comes before the graph's header", part.Slab, part.Section)
 		}
 		var h graphHeader
 		d := json.NewDecoder(bytes.NewReader(part.Data))
@@ -358,8 +358,8 @@ func (l *graphLoad) put(r *release, part GraphPart) error {
 const sectionIndex = "index"
 
 func (l *graphLoad) begin(r *release, part GraphPart) error {
-	if part.Section != sectionIndex {
-		return fmt.Errorf("section %s comes before the header of the index", part.Section)
+	if part.Section != sectionIndex || part.Slab != 0 {
+		return fmt.Errorf("slab %d of section %s comes before the header of the index", part.Slab, part.Section)
 	}
 	var p problems
 	p.graph("graph", &GraphInfo{Build: "-", Index: part.Data, Parts: 1}, r.index.Options())
