@@ -85,8 +85,9 @@ ghz: build ## the same with ghz: every scenario file of loadtest/ghz
 	bash loadtest/run ghz
 
 .PHONY: overload
-overload: ## ten times the load that this machine can do, for a minute: goodput, latency, memory, recovery
-	SEGUE_LONG=1 go test -count 1 -v -run 'TestOverload|TestTenTimes' ./server ./server/admission
+overload: ## ten times what a server of one core can do, from another core: goodput, latency, memory, recovery (Linux, two cores)
+	go test -c -o bin/overload.test ./cmd/segue
+	cd cmd/segue && SEGUE_BENCH_OVERLOAD="$${SEGUE_BENCH_OVERLOAD:-4}" taskset -c 1 ../../bin/overload.test -test.run TestOverloadBenchmark -test.v
 
 .PHONY: demo
 demo: ## load 63,468 tracks, show neighbors, serve

@@ -24,8 +24,8 @@ import (
 // TestOverload offers ten times what the server can do, at a fixed rate, with deadlines of ten times what a call takes. It holds that
 // memory stays bounded, that what is refused is refused by name, and that afterwards half the best
 // rate is answered again in time. How much is answered meanwhile it only logs: client and server share processors and a Go scheduler here, in
-// which each step of a call waits for a slice of the searches; admission.TestTenTimesTheCapacity holds it in virtual time. SEGUE_LONG=1
-// (make overload) runs it longer.
+// which each step of a call waits for a slice of the searches; admission.TestTenTimesTheCapacity holds it in virtual time, and `make overload` measures it
+// with a core for each. SEGUE_LONG=1 runs it longer.
 func TestOverload(t *testing.T) {
 	window := 500 * time.Millisecond
 	if os.Getenv("SEGUE_LONG") != "" {

@@ -35,7 +35,12 @@ type child struct {
 
 // startProcess starts a command line without waiting for anything.
 func startProcess(args ...string) (*child, error) {
-	c := &child{cmd: exec.Command("segue", args...), stderr: new(bytes.Buffer)}
+	return startOther(exec.Command("segue", args...))
+}
+
+// startOther starts another command that runs segue.
+func startOther(cmd *exec.Cmd) (*child, error) {
+	c := &child{cmd: cmd, stderr: new(bytes.Buffer)}
 	c.cmd.Stderr = c.stderr
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -46,8 +51,10 @@ func startProcess(args ...string) (*child, error) {
 }
 
 // startChild starts a command line that ends with serving, and waits for the line that says where.
-func startChild(args ...string) (*child, error) {
-	c, err := startProcess(args...)
+func startChild(args ...string) (*child, error) { return startCommand(exec.Command("segue", args...)) }
+
+func startCommand(cmd *exec.Cmd) (*child, error) {
+	c, err := startOther(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +62,7 @@ func startChild(args ...string) (*child, error) {
 		line, err := c.stdout.ReadString('\n')
 		if err != nil {
 			c.kill()
-			return nil, fmt.Errorf("segue %s ended before it served: %w\n%s", strings.Join(args, " "), err, c.stderr)
+			return nil, fmt.Errorf("segue %s ended before it served: %w\n%s", strings.Join(cmd.Args[1:], " "), err, c.stderr)
 		}
 		if addr, ok := strings.CutPrefix(line, "listening on "); ok {
 			c.addr = strings.TrimSpace(addr)
