@@ -151,7 +151,7 @@ func (l *overloader) flush() (back []finished, inside int) {
 }
 
 // pause gives the readers of answers the core.
-func pause() { time.Sleep(100 * time.Microsecond) }
+func pause() { <-time.After(100 * time.Microsecond) }
 
 const okStatus = "0"
 

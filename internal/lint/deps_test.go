@@ -87,7 +87,7 @@ const importLaw = `
 	golang.org/x/term                 only cmd/segue;
 	go.yaml.in/yaml/...               only cmd/segue;
 	pgregory.net/rapid, go.uber.org/goleak, github.com/google/go-cmp/..., github.com/rogpeppe/go-internal/...,
-		github.com/cockroachdb/datadriven tests;
+		github.com/cockroachdb/datadriven, golang.org/x/net/http2/hpack tests;
 
 	# What goes round the type system stays in two places, and the binary stays static.
 	unsafe only internal/distance, hnsw/arena*.go;
