@@ -12,8 +12,9 @@ const (
 	// no distance is ever infinite or NaN.
 	maxNorm2 = math.MaxFloat32 / 8
 
-	// normTolerance bounds |norm^2 - 1| of a normalised vector.
-	normTolerance = 1e-4
+	// normTolerance bounds |norm^2 - 1| of a normalised vector; halfNormTolerance of one that was rounded to half precision since.
+	normTolerance     = 1e-4
+	halfNormTolerance = 1e-3
 )
 
 // Allocate copies vec, of length Dim, into a free slot and returns it. Under Cosine the copy is normalised. The vector is
@@ -30,6 +31,9 @@ func (x *Index) Allocate(vec []float32) (uint32, error) {
 	if err := x.prepare(s.query, vec); err != nil {
 		return 0, err
 	}
+	if x.o.Metric != Cosine && !x.o.Precision.Holds(vec) {
+		return 0, &VectorError{Rule: OutOfPrecision, Component: -1}
+	}
 	slot, err := x.takeSlot()
 	if errors.Is(err, ErrFull) {
 		x.mu.Lock()
@@ -40,7 +44,7 @@ func (x *Index) Allocate(vec []float32) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	copy(x.vector(slot), s.query)
+	x.vectors.put(slot, s.query)
 	x.setState(slot, stateAllocated)
 	return slot, nil
 }
@@ -49,15 +53,7 @@ func (x *Index) Allocate(vec []float32) (uint32, error) {
 func (x *Index) Holds(slot uint32, vec []float32) bool {
 	s := x.Acquire()
 	defer s.Release()
-	if s.closed || x.prepare(s.query, vec) != nil {
-		return false
-	}
-	for i, v := range x.vector(slot)[:x.o.Dim] {
-		if math.Float32bits(v) != math.Float32bits(s.query[i]) {
-			return false
-		}
-	}
-	return true
+	return !s.closed && x.prepare(s.query, vec) == nil && x.vectors.has(slot, s.query)
 }
 
 // Discard gives back a slot that was allocated and will not be linked. Errors: ErrNotAllocated, ErrClosed.

@@ -6,7 +6,8 @@ package hnsw
 // chunk table, no copy, and no lock on any read path. What backs them is decided in arena_mmap.go and arena_heap.go;
 // the rest of the package sees slices.
 type arenas struct {
-	vectors arena[float32] // stride floats a slot
+	vectors arena[float32] // stride floats a slot, under Float32
+	halves  arena[uint16]  // stride half floats a slot, under Float16
 	links0  arena[uint32]  // m0 link words a slot
 	upper   arena[uint32]  // m link words a row; level(slot) rows a slot
 	upperAt arena[uint32]  // first upper row of a slot
@@ -22,9 +23,9 @@ const minReservedSlots = 1 << 10
 func upperRows(n, m int) int { return n/(m-1) + n/(2*(m-1)) + 1<<10 }
 
 // reserveArenas reserves for o.MaxSlots slots, or for as many halvings fewer as are granted, and sets o.MaxSlots.
-func reserveArenas(o *Options, stride int) (*arenas, error) {
+func reserveArenas(o *Options) (*arenas, error) {
 	for {
-		a, ok := tryReserve(o, stride)
+		a, ok := tryReserve(o)
 		if ok {
 			return a, nil
 		}
@@ -35,25 +36,34 @@ func reserveArenas(o *Options, stride int) (*arenas, error) {
 	}
 }
 
-func tryReserve(o *Options, stride int) (*arenas, bool) {
+func tryReserve(o *Options) (*arenas, bool) {
 	n, m, m0 := uint64(o.MaxSlots), uint64(o.M), uint64(2*o.M)
 	upper := uint64(upperRows(o.MaxSlots, o.M))
 	words := (n + 63) / 64
-	own := n * uint64(stride)
+	own := uint64(o.VectorBytes())
 	if o.Vectors != nil {
 		own = 0
 	}
-	if 4*(own+n*m0+upper*m+2*n)+8*words > maxReservation() {
+	if own+4*(n*m0+upper*m+2*n)+8*words > maxReservation() {
 		return nil, false
 	}
 	a := &arenas{}
-	ok := a.vectors.take(o.Vectors, n*uint64(stride)) && a.links0.reserve(n*m0) && a.upper.reserve(upper*m) &&
+	ok := a.takeVectors(o) && a.links0.reserve(n*m0) && a.upper.reserve(upper*m) &&
 		a.upperAt.reserve(n) && a.parents.reserve(n) && a.live.reserve(words)
 	if !ok {
 		a.release()
 		return nil, false
 	}
 	return a, true
+}
+
+// takeVectors takes the one arena that vectors of the precision lie in.
+func (a *arenas) takeVectors(o *Options) bool {
+	n := uint64(o.MaxSlots) * uint64(o.Precision.stride(o.Dim))
+	if o.Precision == Float16 {
+		return a.halves.take(o.Vectors, n)
+	}
+	return a.vectors.take(o.Vectors, n)
 }
 
 // take uses the memory that the caller gives, or else reserves n elements.
@@ -68,6 +78,7 @@ func (a *arena[T]) take(given *Memory, n uint64) bool {
 // release gives the memory back. Nobody may touch it afterwards.
 func (a *arenas) release() {
 	a.vectors.release()
+	a.halves.release()
 	a.links0.release()
 	a.upper.release()
 	a.upperAt.release()

@@ -15,7 +15,7 @@ func maxReservation() uint64 {
 
 // arena is a slice on the Go heap: the fallback where mappings are not supported, and the choice of race builds, because
 // the race detector does not see memory outside the heap.
-type arena[T uint8 | float32 | uint32 | uint64] struct {
+type arena[T uint8 | uint16 | float32 | uint32 | uint64] struct {
 	rows []T
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/segue-ann/segue/hnsw"
 	"github.com/segue-ann/segue/internal/invariants"
+	"github.com/segue-ann/segue/internal/quantize"
 )
 
 // given returns zero memory for the vectors of o, aligned as mappings are, and counts how often it is released.
@@ -25,9 +26,15 @@ func given(o hnsw.Options) (m *hnsw.Memory, released *int) {
 // after a restore, holds the vectors there, counts them apart, and gives the memory back once.
 func TestVectorsInGivenMemory(t *testing.T) {
 	alone(t)
+	for _, precision := range []hnsw.Precision{hnsw.Float32, hnsw.Float16} {
+		t.Run(precision.String(), func(t *testing.T) { vectorsInGivenMemory(t, precision) })
+	}
+}
+
+func vectorsInGivenMemory(t *testing.T, precision hnsw.Precision) {
 	const dim = 20
 	n := sized(1500)
-	o := hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: n, Seed: 5}
+	o := hnsw.Options{Dim: dim, Metric: hnsw.L2, MaxSlots: n, Seed: 5, Precision: precision}
 	rng := rand.New(rand.NewPCG(79, 79))
 	vecs, queries := gaussian(rng, n, dim, 1), gaussian(rng, 30, dim, 1)
 	own := newIndex(t, o)
@@ -63,7 +70,7 @@ func TestVectorsInGivenMemory(t *testing.T) {
 				t.Fatalf("%v, error %v, want %v", b, err, a)
 			}
 		}
-		if st, all := index.Stats(), own.Stats(); st.GivenBytes != int64(4*32*n) || st.Bytes+st.GivenBytes != all.Bytes {
+		if st, all := index.Stats(), own.Stats(); st.GivenBytes != int64(o.VectorBytes()) || st.Bytes+st.GivenBytes != all.Bytes {
 			t.Errorf("%d bytes and %d given, %d where all are its own", st.Bytes, st.GivenBytes, all.Bytes)
 		}
 		if err := index.Close(); err != nil {
@@ -80,7 +87,13 @@ func TestVectorsInGivenMemory(t *testing.T) {
 	if *released != 1 || *releasedAgain != 1 {
 		t.Errorf("released %d and %d times", *released, *releasedAgain)
 	}
-	if !invariants.Race && !bytes.Equal(memory.Bytes[:4*dim], unsafe.Slice((*byte)(unsafe.Pointer(&vecs[0][0])), 4*dim)) {
+	first := unsafe.Slice((*byte)(unsafe.Pointer(&vecs[0][0])), 4*dim)
+	if precision == hnsw.Float16 {
+		half := make([]uint16, dim)
+		quantize.EncodeF16(half, vecs[0])
+		first = unsafe.Slice((*byte)(unsafe.Pointer(&half[0])), 2*dim)
+	}
+	if !invariants.Race && !bytes.HasPrefix(memory.Bytes, first) {
 		t.Error("the first vector is not in the memory given")
 	}
 }

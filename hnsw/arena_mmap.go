@@ -14,7 +14,7 @@ const hugePage = 2 << 20
 func maxReservation() uint64 { return 1 << 45 }
 
 // arena is an anonymous private mapping outside the Go heap: the garbage collector neither scans it nor counts it.
-type arena[T uint8 | float32 | uint32 | uint64] struct {
+type arena[T uint8 | uint16 | float32 | uint32 | uint64] struct {
 	rows    []T
 	mapping []byte
 }

@@ -140,12 +140,12 @@ func (s *Searcher) calibrationQueries(ctx context.Context, o *CalibrateOptions) 
 // madeQuery returns a query near the vector of slot; nil if one cannot be made.
 func (s *Searcher) madeQuery(ctx context.Context, slot uint32, rng *rand.Rand) ([]float32, error) {
 	x := s.x
-	vec := x.vector(slot)[:x.o.Dim]
+	vec := x.vectors.row(slot, nil)[:x.o.Dim]
 	near, _, err := s.Search(ctx, vec, SearchParams{K: nearOnes + 1, Ef: 64})
 	if err != nil || len(near) < 2 {
 		return nil, err
 	}
-	other := x.vector(near[1+rng.IntN(len(near)-1)].Slot)
+	other := x.vectors.row(near[1+rng.IntN(len(near)-1)].Slot, nil)
 	var apart2, norm2, noise2 float64
 	query, noise := make([]float32, len(vec)), make([]float64, len(vec))
 	for i, v := range vec {

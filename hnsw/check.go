@@ -225,7 +225,7 @@ func (k *checker) oneWay(v uint32, level int, row, ids []uint32) {
 
 func (k *checker) vector(v uint32) {
 	x := k.x
-	row := x.vector(v)
+	row := x.vectors.row(v, nil)
 	norm2 := 0.0
 	for i, c := range row {
 		norm2 += float64(c) * float64(c)
@@ -233,7 +233,7 @@ func (k *checker) vector(v uint32) {
 			k.fault(RuleVector, v, 0, "component %d of the pad is %g", i, c)
 		}
 	}
-	if !(norm2 <= maxNorm2) || x.o.Metric == Cosine && math.Abs(norm2-1) > normTolerance {
+	if !(norm2 <= maxNorm2) || x.o.Metric == Cosine && math.Abs(norm2-1) > x.o.Precision.normTolerance() {
 		k.fault(RuleVector, v, 0, "squared norm %g", norm2)
 	}
 	if c := x.codes.Load(); c != nil {

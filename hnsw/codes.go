@@ -106,8 +106,9 @@ func (c *codes) row(slot uint32) []uint8 {
 }
 
 // encode writes the codes of the vector of slot, which no searcher can reach, and returns how many components were clipped.
-func (x *Index) encode(c *codes, slot uint32) (clipped int) {
-	return c.encode(c.row(slot), x.vector(slot)[:x.o.Dim])
+// buf is as vectors.row has it.
+func (x *Index) encode(c *codes, slot uint32, buf []float32) (clipped int) {
+	return c.encode(c.row(slot), x.vectors.row(slot, buf)[:x.o.Dim])
 }
 
 // encodeForCommit makes sure that slot is coded under the codec in force. The caller holds mu.
@@ -117,7 +118,7 @@ func (x *Index) encodeForCommit(slot uint32, p *linkPlan) {
 		return
 	}
 	if c != p.codes {
-		p.clipped = x.encode(c, slot)
+		p.clipped = x.encode(c, slot, nil)
 	}
 	x.fit.vectors++
 	x.fit.clipped += p.clipped
@@ -182,14 +183,14 @@ func (x *Index) codesTell(c *codes, live int) bool {
 	s := x.Acquire()
 	defer s.Release()
 	c.rows = make([]uint8, tellEf*c.stride)
-	told, all := 0, 0
+	told, all, buf := 0, 0, x.vectors.buffer()
 	for vec := range x.sample(max(1, live/tellQueries), tellQueries) {
 		found := s.neighborhood(vec, tellEf)
 		best := min(tellBest, len(found))
 		s.code.bind(c, x.o.Metric, vec)
 		order := make([]uint64, len(found)) // by code; in the slots' place stand ranks by true distance
 		for rank, e := range found {
-			c.encode(c.row(uint32(rank)), x.vector(entrySlot(e))[:x.o.Dim])
+			c.encode(c.row(uint32(rank)), x.vectors.row(entrySlot(e), buf)[:x.o.Dim])
 			s.ids[0] = uint32(rank)
 			s.code.keys(s.ids[:1], s.keys[:1])
 			order[rank] = packEntry(s.keys[0], uint32(rank))
@@ -225,10 +226,10 @@ func (x *Index) fitCodec(live int) (quantize.U7, error) {
 	return quantize.FitU7(x.o.Dim, x.sample(max(1, live/most), most), quantize.ClipL2)
 }
 
-// sample yields every step-th live vector, at most n.
+// sample yields every step-th live vector, at most n. A vector is good until the next.
 func (x *Index) sample(step, n int) iter.Seq[[]float32] {
 	return func(yield func([]float32) bool) {
-		seen, given := 0, 0
+		seen, given, buf := 0, 0, x.vectors.buffer()
 		for slot := range x.slots.Load() {
 			if !x.isLive(slot) {
 				continue
@@ -236,7 +237,7 @@ func (x *Index) sample(step, n int) iter.Seq[[]float32] {
 			if seen++; seen%step != 0 {
 				continue
 			}
-			if given++; given > n || !yield(x.vector(slot)[:x.o.Dim]) {
+			if given++; given > n || !yield(x.vectors.row(slot, buf)[:x.o.Dim]) {
 				return
 			}
 		}
@@ -254,9 +255,10 @@ func (x *Index) encodeAll(c *codes) (*codes, bool) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			buf := x.vectors.buffer()
 			for slot := slots / workers * w; slot < slots/workers*(w+1) || w == workers-1 && slot < slots; slot++ {
 				if x.isLive(slot) {
-					x.encode(c, slot)
+					x.encode(c, slot, buf)
 				}
 			}
 		})

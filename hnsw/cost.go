@@ -26,7 +26,7 @@ const (
 
 // rowCost returns the cost of reading and comparing one row of what walks read.
 func (x *Index) rowCost(c *codes) float64 {
-	lines := float64(x.stride) / 16
+	lines := float64(x.vectors.rowBytes()) / 64
 	if c != nil {
 		lines = float64(c.stride) / 64
 	}

@@ -16,7 +16,7 @@
 // are outside the Go heap and on huge pages (arena_mmap.go, the only file here that uses unsafe); elsewhere, and under the
 // race detector, they are slices.
 //
-//	vectors   slot x stride float32    stride = Dim rounded up to 16, zeros after Dim
+//	vectors   slot x stride float32    stride = Dim rounded up to 16, zeros after Dim; or half floats, to 32 (vectors.go)
 //	links0    slot x 2M uint32         neighbours on level 0, then nil to the end of the row; no count
 //	upper     row x M uint32           slot has one row a level, at upperAt[slot]+level-1
 //	parents   slot uint32              parent in the tree of links, or the state of the slot

@@ -58,6 +58,8 @@ const (
 	ZeroNorm
 	// NormTooLarge means that distances to the vector could overflow a float32.
 	NormTooLarge
+	// OutOfPrecision means that half precision cannot hold the vector; see Precision.Holds.
+	OutOfPrecision
 )
 
 // VectorError means that a vector cannot be stored or asked for.
@@ -73,6 +75,8 @@ func (e *VectorError) Error() string {
 		return fmt.Sprintf("hnsw: component %d of the vector is not finite", e.Component)
 	case ZeroNorm:
 		return "hnsw: a zero vector has no cosine"
+	case OutOfPrecision:
+		return "hnsw: a component of the vector is beyond half precision, or all are too small for it"
 	default:
 		return "hnsw: the norm of the vector is too large for float32 distances"
 	}

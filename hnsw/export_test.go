@@ -58,8 +58,15 @@ func WalksOnNibbles(x *Index) bool {
 
 // HeaderV1 returns header, of an image whose codes have 7 bits or are none, as version 1 had it.
 func HeaderV1(header []byte) []byte {
-	b := append([]byte(nil), header[:headerSizeV1]...)
-	b[8] = 1
+	return earlierHeader(header[:headerSizeV1], 1)
+}
+
+// HeaderV2 returns header, of an image of float32 vectors, as version 2 had it.
+func HeaderV2(header []byte) []byte { return earlierHeader(header[:headerSizeV2], 2) }
+
+func earlierHeader(header []byte, version byte) []byte {
+	b := append([]byte(nil), header...)
+	b[8] = version
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 

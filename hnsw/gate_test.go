@@ -239,14 +239,18 @@ func TestSearchAllocatesNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(31, 31))
 	queries := gaussian(rng, 16, dim, 1)
 	for _, metric := range []hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2} {
-		for _, on := range []string{"codes", "vectors"} {
-			x := newIndex(t, hnsw.Options{Dim: dim, Metric: metric, MaxSlots: n, Seed: 1})
+		for _, on := range []string{"codes", "vectors", "half vectors"} {
+			o := hnsw.Options{Dim: dim, Metric: metric, MaxSlots: n, Seed: 1}
+			if on == "half vectors" {
+				o.Precision = hnsw.Float16
+			}
+			x := newIndex(t, o)
 			for _, v := range gaussian(rng, n, dim, 1) {
 				if _, err := x.Insert(v); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if on == "vectors" {
+			if on != "codes" {
 				hnsw.WalkOnVectors(x)
 			} else if _, ok := hnsw.Codec(x); !ok {
 				t.Fatal("walks do not read codes")

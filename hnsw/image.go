@@ -11,17 +11,18 @@ import (
 
 // The image of an index is a header and five sections of slabs. All integers are little-endian.
 //
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+--------+
-//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | fitted | entry | lo | step | bits | crc32c |
-//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   |   4    |   8   | 4  |  4   |  4   |   4    |
-//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+--------+
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+-----------+--------+
+//	| magic | version | dim | metric | M | efConstruction | seed | slots | upper | live | fitted | entry | lo | step | bits | precision | crc32c |
+//	|   8   |    4    |  4  |   4    | 4 |       4        |  8   |   4   |   4   |  4   |   4    |   8   | 4  |  4   |  4   |     4     |   4    |
+//	+-------+---------+-----+--------+---+----------------+------+-------+-------+------+--------+-------+----+------+------+-----------+--------+
 //
 // slots is the number of slots, upper the number of upper rows, live the number of live slots. entry is level<<32 | slot, or
 // all ones in an empty index. lo and step are the codec of the codes that walks read, as float32, fitted the number of live
 // vectors when it was fitted, and bits what a code has: 7, or 4 for nibbles; all zero where there is none. The codes follow
-// from the vectors. The checksum is of the bytes before it. Version 1 has no bits: codes have 7.
+// from the vectors. precision is 1 where vectors are float32, 2 where they are half floats. The checksum is of the bytes before it.
+// Version 2 has no precision: float32. Version 1 has no bits either: codes have 7.
 //
-//	vectors   a row a slot: Dim float32 (stored form: normalised under COSINE); zeros where the slot is not live
+//	vectors   a row a slot: Dim float32 or half floats (stored form: normalised under COSINE); zeros where the slot is not live
 //	links0    a row a slot: 2M uint32, neighbours and then 0xFFFFFFFF to the end; none where the slot is not live
 //	upper     a row a slot and level above 0, by slot, then level: M uint32, likewise
 //	parents   a row a slot: uint32, its parent in the tree of links; 0xFFFFFFFF where the slot is not live
@@ -31,8 +32,9 @@ import (
 // size and one at least; the last one is shorter.
 const (
 	imageMagic   = "SegueANN"
-	imageVersion = 2
-	headerSize   = 72
+	imageVersion = 3
+	headerSize   = 76
+	headerSizeV2 = 72
 	headerSizeV1 = 68
 
 	vectorSlabBytes = 512 << 10
@@ -79,6 +81,7 @@ func (e *FormatError) Error() string {
 type image struct {
 	dim, m, efConstruction int
 	metric                 Metric
+	precision              Precision
 	seed                   uint64
 	slots, upper, live     uint32
 	entry                  uint64
@@ -113,6 +116,7 @@ func (g *image) appendHeader(dst []byte) []byte {
 		bits = 7
 	}
 	dst = le.AppendUint32(dst, bits)
+	dst = le.AppendUint32(dst, uint32(g.precision))
 	return le.AppendUint32(dst, crc32.Checksum(dst[start:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
@@ -125,13 +129,10 @@ func parseHeader(b []byte) (image, error) {
 	switch {
 	case len(b) < len(imageMagic)+4 || string(b[:len(imageMagic)]) != imageMagic:
 		return bad("no header")
-	case le.Uint32(b[8:]) != imageVersion && le.Uint32(b[8:]) != 1:
+	case le.Uint32(b[8:]) < 1 || le.Uint32(b[8:]) > imageVersion:
 		return bad("version %d, this program reads 1 to %d", le.Uint32(b[8:]), imageVersion)
 	}
-	size := headerSize
-	if le.Uint32(b[8:]) == 1 {
-		size = headerSizeV1
-	}
+	size := [...]int{1: headerSizeV1, 2: headerSizeV2, 3: headerSize}[le.Uint32(b[8:])]
 	switch {
 	case len(b) != size+4:
 		return bad("a header of %d bytes, not %d", len(b), size+4)
@@ -143,9 +144,14 @@ func parseHeader(b []byte) (image, error) {
 		dim: int(dim), metric: Metric(metric), m: int(m), efConstruction: int(ef), seed: le.Uint64(b[28:]),
 		slots: le.Uint32(b[36:]), upper: le.Uint32(b[40:]), live: le.Uint32(b[44:]), entry: le.Uint64(b[52:]),
 	}
+	precision := uint32(Float32)
+	if size == headerSize {
+		precision = le.Uint32(b[72:])
+	}
+	g.precision = Precision(precision)
 	o := g.options(1)
-	if err := o.Validate(); err != nil || metric > uint32(L2) {
-		return bad("impossible options: dim %d, metric %d, M %d, efConstruction %d", dim, metric, m, ef)
+	if err := o.Validate(); err != nil || metric > uint32(L2) || precision > uint32(Float16) {
+		return bad("impossible options: dim %d, metric %d, M %d, efConstruction %d, precision %d", dim, metric, m, ef, precision)
 	}
 	if g.slots > maxSlots || g.live > g.slots || uint64(g.upper) > uint64(g.slots)*maxLevel {
 		return bad("%d live of %d slots, %d upper rows", g.live, g.slots, g.upper)
@@ -155,7 +161,7 @@ func parseHeader(b []byte) (image, error) {
 		if err := g.codec.Validate(); err != nil {
 			return bad("%v", err)
 		}
-		if size == headerSize {
+		if size > headerSizeV1 {
 			bits := le.Uint32(b[68:])
 			if bits != 4 && bits != 7 {
 				return bad("codes of %d bits", bits)
@@ -172,7 +178,7 @@ func parseHeader(b []byte) (image, error) {
 
 // options returns the options of the index, for the given number of slots.
 func (g *image) options(slots int) Options {
-	return Options{Dim: g.dim, Metric: g.metric, M: g.m, EfConstruction: g.efConstruction, Seed: g.seed, MaxSlots: slots}
+	return Options{Dim: g.dim, Metric: g.metric, Precision: g.precision, M: g.m, EfConstruction: g.efConstruction, Seed: g.seed, MaxSlots: slots}
 }
 
 // shape is the division of a section into rows and slabs.
@@ -188,7 +194,7 @@ func (g *image) shape(id sectionID) shape {
 	var h shape
 	switch id {
 	case sectionVectors:
-		h = shape{name: "vectors", rows: int(g.slots), rowBytes: 4 * g.dim, slabRows: vectorSlabBytes}
+		h = shape{name: "vectors", rows: int(g.slots), rowBytes: g.precision.bytes() * g.dim, slabRows: vectorSlabBytes}
 	case sectionLinks:
 		h = shape{name: "links0", rows: int(g.slots), rowBytes: 4 * 2 * g.m, slabRows: linkSlabBytes, compress: true}
 	case sectionUpper:

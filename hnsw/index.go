@@ -3,8 +3,6 @@ package hnsw
 import (
 	"sync"
 	"sync/atomic"
-
-	"github.com/segue-ann/segue/internal/distance"
 )
 
 const (
@@ -25,7 +23,7 @@ const (
 // All methods are safe for concurrent use. Searchers never wait for anybody.
 type Index struct {
 	o      Options
-	stride int // floats a vector row: Dim padded to whole cache lines, the pad zero
+	stride int // components of a vector row: Dim padded to whole cache lines, the pad zero
 	m, m0  int // link words of a row above level 0 and on it
 	levels [maxLevel]uint64
 
@@ -35,12 +33,12 @@ type Index struct {
 	minLinks    int  // fewest two-way links of a live node on level 0, where there are that many other nodes
 
 	mem     *arenas
-	vectors []float32 // row of slot s at s*stride; never changes while the slot is live or in limbo
-	links0  []uint32  // row of slot s at s*m0
-	upper   []uint32  // row of slot s on level l at (upperAt[s]+l-1)*m
-	upperAt []uint32  // written once, when the slot is first allocated
-	parents []uint32  // parent of a live slot in the tree of links, else a slot state; see state.go
-	live    []uint64  // bit of slot s: searches may return s
+	vectors vectors
+	links0  []uint32 // row of slot s at s*m0
+	upper   []uint32 // row of slot s on level l at (upperAt[s]+l-1)*m
+	upperAt []uint32 // written once, when the slot is first allocated
+	parents []uint32 // parent of a live slot in the tree of links, else a slot state; see state.go
+	live    []uint64 // bit of slot s: searches may return s
 
 	codes atomic.Pointer[codes] // 7-bit codes that walks read; nil in a small index; see codes.go
 
@@ -92,15 +90,15 @@ func New(o Options) (*Index, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	stride := distance.PadF32(o.Dim)
-	mem, err := reserveArenas(&o, stride)
+	stride := o.Precision.stride(o.Dim)
+	mem, err := reserveArenas(&o)
 	if err != nil {
 		return nil, err
 	}
 	x := &Index{
 		o: o, stride: stride, m: o.M, m0: 2 * o.M, levels: levelThresholds(o.M),
 		oneWayLinks: o.Metric == InnerProduct,
-		mem:         mem, vectors: mem.vectors.rows, links0: mem.links0.rows, upper: mem.upper.rows,
+		mem:         mem, vectors: vectors{stride, mem.vectors.rows, mem.halves.rows}, links0: mem.links0.rows, upper: mem.upper.rows,
 		upperAt: mem.upperAt.rows, parents: mem.parents.rows, live: mem.live.rows,
 	}
 	x.minLinks = minLinks
@@ -165,12 +163,6 @@ func (x *Index) setLive(slot uint32, live bool) {
 		atomic.StoreUint64(w, *w&^bit)
 		x.liveCount.Add(-1)
 	}
-}
-
-// vector returns the row of slot, pad included.
-func (x *Index) vector(slot uint32) []float32 {
-	at := int(slot) * x.stride
-	return x.vectors[at : at+x.stride : at+x.stride]
 }
 
 func packEntryPoint(slot uint32, level int) uint64 { return uint64(level)<<32 | uint64(slot) }

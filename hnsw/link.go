@@ -91,11 +91,12 @@ func (s *Searcher) planLinks(slot uint32) {
 	p.level, p.found = x.level(slot), -1
 	p.seen = x.commits.Load()
 	s.scorer.bindSlot(slot)
-	s.bindWalk(x.vector(slot)[:x.o.Dim])
+	vec := s.scorer.query[:x.o.Dim]
+	s.bindWalk(vec)
 	if p.codes = s.walking; p.codes != nil {
-		p.clipped = x.encode(p.codes, slot)
+		p.clipped = p.codes.encode(p.codes.row(slot), vec)
 	}
-	if p.picker.scorer.rows == nil {
+	if p.picker.scorer.vectors == nil {
 		p.picker.scorer.init(x)
 		p.victims.init(x)
 	}

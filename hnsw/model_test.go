@@ -16,11 +16,33 @@ import (
 
 // model is what an index should be: a map and brute force.
 type model struct {
-	metric hnsw.Metric
-	live   map[uint32][]float32
+	metric    hnsw.Metric
+	precision hnsw.Precision
+	live      map[uint32][]float32 // as they are stored
 }
 
-// distance is the oracle: float64, straight from the definitions.
+// stored returns what an index keeps of v.
+func (m *model) stored(v []float32) []float32 {
+	if m.precision != hnsw.Float16 {
+		return v
+	}
+	if m.metric == hnsw.Cosine {
+		norm2 := 0.0
+		for _, x := range v {
+			norm2 += float64(x) * float64(x)
+		}
+		unit := make([]float32, len(v))
+		for i, x := range v {
+			unit[i] = float32(float64(x) / math.Sqrt(norm2))
+		}
+		v = unit
+	}
+	v, _ = rounded(v)
+	return v
+}
+
+// distance is the oracle: float64, straight from the definitions. b is a stored vector; under Cosine rounding changed its norm a
+// little.
 func (m *model) distance(a, b []float32) float64 {
 	var dot, l2, aa, bb float64
 	for i := range a {
@@ -32,6 +54,9 @@ func (m *model) distance(a, b []float32) float64 {
 	}
 	switch m.metric {
 	case hnsw.Cosine:
+		if m.precision == hnsw.Float16 {
+			return (1 + bb - 2*dot/math.Sqrt(aa)) / 2 // half of the square of what lies between
+		}
 		return 1 - dot/math.Sqrt(aa*bb)
 	case hnsw.InnerProduct:
 		return -dot
@@ -98,10 +123,12 @@ func TestModel(t *testing.T) {
 		m := &model{
 			metric: rapid.SampledFrom([]hnsw.Metric{hnsw.Cosine, hnsw.InnerProduct, hnsw.L2}).Draw(t, "metric"),
 			live:   map[uint32][]float32{},
+
+			precision: rapid.SampledFrom([]hnsw.Precision{hnsw.Float32, hnsw.Float16}).Draw(t, "precision"),
 		}
 		dim := rapid.IntRange(1, 18).Draw(t, "dim")
 		x, err := hnsw.New(hnsw.Options{
-			Dim: dim, Metric: m.metric, MaxSlots: 512,
+			Dim: dim, Metric: m.metric, Precision: m.precision, MaxSlots: 512,
 			M:              rapid.SampledFrom([]int{4, 5, 16}).Draw(t, "m"),
 			EfConstruction: rapid.SampledFrom([]int{8, 40}).Draw(t, "efConstruction"),
 			Seed:           rapid.Uint64().Draw(t, "seed"),
@@ -135,7 +162,7 @@ func TestModel(t *testing.T) {
 			if m.live[slot] != nil {
 				t.Fatalf("slot %d given twice", slot)
 			}
-			m.live[slot] = v
+			m.live[slot] = m.stored(v)
 		}
 		search := func(t *rapid.T) {
 			query, k := drawVector(t, dim, m.metric), rapid.IntRange(1, 12).Draw(t, "k")
@@ -210,7 +237,7 @@ func TestModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				open.snapshot, open.image = s, encode(t, s)
-				open.model = &model{metric: m.metric, live: maps.Clone(m.live)}
+				open.model = &model{metric: m.metric, precision: m.precision, live: maps.Clone(m.live)}
 			},
 			"closeSnapshot": func(t *rapid.T) {
 				if open.snapshot == nil {

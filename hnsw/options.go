@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-
-	"github.com/segue-ann/segue/internal/distance"
 )
 
 // Metric says what a distance is. Lower is closer in every metric.
@@ -64,6 +62,8 @@ type Options struct {
 	MaxSlots int
 	// Seed chooses the levels of the nodes: they are a function of Seed and slot alone.
 	Seed uint64
+	// Precision is that of the stored vectors, default Float32.
+	Precision Precision
 	// Vectors is memory for the vectors; nil: the index has its own, as for everything else.
 	Vectors *Memory
 }
@@ -83,7 +83,9 @@ type Memory struct {
 }
 
 // VectorBytes returns how many bytes the vectors of MaxSlots slots take. Dim and MaxSlots must be set.
-func (o *Options) VectorBytes() int { return 4 * distance.PadF32(o.Dim) * o.MaxSlots }
+func (o *Options) VectorBytes() int {
+	return o.Precision.bytes() * o.Precision.stride(o.Dim) * o.MaxSlots
+}
 
 // Reserve makes sure that the next n Allocates do not fail for want of memory that the caller gave. It does nothing where the
 // index has its own. Errors: that of Memory.Extend. Safe for concurrent use.
@@ -99,7 +101,7 @@ func (x *Index) extend(slots uint32) error {
 	if given == nil || given.Extend == nil || slots <= x.extended {
 		return nil
 	}
-	if err := given.Extend(4 * int64(x.stride) * int64(slots)); err != nil {
+	if err := given.Extend(int64(x.vectors.rowBytes()) * int64(slots)); err != nil {
 		return fmt.Errorf("hnsw: memory for the vectors of %d slots: %w", slots, err)
 	}
 	x.extended = slots
@@ -117,6 +119,9 @@ func (o *Options) EnsureDefaults() {
 	if o.EfConstruction == 0 {
 		o.EfConstruction = defaultEfConstruction
 	}
+	if o.Precision == 0 {
+		o.Precision = Float32
+	}
 	if o.MaxSlots == 0 {
 		o.MaxSlots = defaultMaxSlots
 	}
@@ -132,6 +137,7 @@ func (o *Options) Validate() error {
 	}
 	check("Dim", o.Dim, 1, MaxDim)
 	check("Metric", int(o.Metric), int(Cosine), int(L2))
+	check("Precision", int(o.Precision), int(Float32), int(Float16))
 	check("M", o.M, minM, maxM)
 	check("EfConstruction", o.EfConstruction, minEfConstruction, maxEfConstruction)
 	check("MaxSlots", o.MaxSlots, 1, maxSlots)

@@ -13,7 +13,7 @@ type queries struct {
 	n      int
 	metric Metric
 	stride int       // floats a row
-	rows   []float32 // of the index
+	stored *vectors  // of the index
 	vecs   []float32 // n rows
 	f32    [MaxQueries / 4][4][]float32
 
@@ -34,7 +34,7 @@ type queries struct {
 
 // reset makes room for n queries of x; vec returns it.
 func (t *queries) reset(x *Index, n int) {
-	t.n, t.metric, t.stride, t.rows, t.count = n, x.o.Metric, x.stride, x.vectors, 0
+	t.n, t.metric, t.stride, t.stored, t.count = n, x.o.Metric, x.stride, &x.vectors, 0
 	if len(t.vecs) < n*t.stride {
 		t.vecs = make([]float32, n*t.stride)
 	}
@@ -115,17 +115,20 @@ func (t *queries) keys(slots, keys []uint32) {
 		first := 4 * four
 		most := min(4, t.n-first)
 		out := t.outF32[:len(slots)]
-		if t.metric == L2 {
-			distance.L2F32Quad(&t.f32[four], t.rows, t.stride, slots, out)
+		halfCosine := t.metric == Cosine && t.stored.half != nil
+		if t.metric == L2 || halfCosine {
+			t.stored.l2Quad(&t.f32[four], slots, out)
 		} else {
-			distance.DotF32Quad(&t.f32[four], t.rows, t.stride, slots, out)
+			t.stored.dotQuad(&t.f32[four], slots, out)
 		}
 		for i := range out {
 			for j, v := range out[i][:most] {
-				switch t.metric {
-				case Cosine:
+				switch {
+				case halfCosine:
+					v = cosineOfL2(v)
+				case t.metric == Cosine:
 					v = max(1-v, 0)
-				case InnerProduct:
+				case t.metric == InnerProduct:
 					v = 0 - v
 				}
 				t.offer(keys, i, first+j, distanceKey(v))

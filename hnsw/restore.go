@@ -173,15 +173,21 @@ func (r *Restorer) put(id sectionID, h shape, data []byte, from, to int) (proble
 
 func (r *Restorer) putVectors(data []byte, from, to int) (problem string) {
 	x := r.x
+	v, buf := &x.vectors, x.vectors.buffer()
 	for slot := from; slot < to; slot++ {
-		row := x.vector(uint32(slot))
-		floatsOf(row[:x.o.Dim], data)
-		data = data[4*x.o.Dim:]
+		at := slot * v.stride
+		if v.half != nil {
+			halvesOf(v.half[at:at+x.o.Dim], data)
+		} else {
+			floatsOf(v.full[at:at+x.o.Dim], data)
+		}
+		data = data[x.o.Precision.bytes()*x.o.Dim:]
+		row := v.row(uint32(slot), buf)
 		// The row of a slot that is not live is zeros. A comparison with NaN is false, and a sum that overflows is too large.
 		norm2 := distance.DotF32Pair(row, row)
 		good := norm2 <= maxNorm2
 		if x.o.Metric == Cosine {
-			good = norm2 == 0 || math.Abs(float64(norm2)-1) < normTolerance
+			good = norm2 == 0 || math.Abs(float64(norm2)-1) < x.o.Precision.normTolerance()
 		}
 		if !good {
 			return fmt.Sprintf("slot %d has a vector of squared norm %g", slot, norm2)
@@ -201,6 +207,12 @@ func floatsOf(dst []float32, data []byte) {
 	}
 	for i := range dst {
 		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+}
+
+func halvesOf(dst []uint16, data []byte) {
+	for i := range dst {
+		dst[i] = binary.LittleEndian.Uint16(data[2*i:])
 	}
 }
 

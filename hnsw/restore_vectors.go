@@ -42,7 +42,19 @@ func (r *Restorer) PutVector(slot uint32, vec []float32) error {
 	if r.apart.put[slot>>6].Or(bit)&bit != 0 {
 		return &FormatError{Section: SectionVectors, Problem: fmt.Sprintf("slot %d is given twice", slot)}
 	}
-	return r.x.prepare(r.x.vector(slot), vec)
+	x := r.x
+	if x.vectors.half == nil {
+		return x.prepare(x.vectors.row(slot, nil), vec)
+	}
+	row := make([]float32, x.stride)
+	if err := x.prepare(row, vec); err != nil {
+		return err
+	}
+	if x.o.Metric != Cosine && !x.o.Precision.Holds(vec) {
+		return &VectorError{Rule: OutOfPrecision, Component: -1}
+	}
+	x.vectors.put(slot, row)
+	return nil
 }
 
 // complete reports whether exactly the live slots have vectors.

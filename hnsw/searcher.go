@@ -178,10 +178,17 @@ func (s *Searcher) Distances(ctx context.Context, query []float32, slots []uint3
 }
 
 // Vector returns the stored vector of a slot that was live at some time since Acquire; under Cosine it is normalised. It is
-// part of the index: read it, do not write it, and not after Release. Nil if the index is closed.
+// part of the index, or under Float16 a copy: read it, do not write it, and not after Release. Nil if the index is closed.
 func (s *Searcher) Vector(slot uint32) []float32 {
 	if s.closed {
 		return nil
 	}
-	return s.x.vector(slot)[:s.x.o.Dim:s.x.o.Dim]
+	return s.x.vectors.row(slot, nil)[:s.x.o.Dim:s.x.o.Dim]
+}
+
+// CopyVector copies what Vector returns to dst, of length Dim, or does nothing if the index is closed.
+func (s *Searcher) CopyVector(dst []float32, slot uint32) {
+	if !s.closed {
+		copy(dst, s.x.vectors.row(slot, s.scorer.own)[:s.x.o.Dim])
+	}
 }

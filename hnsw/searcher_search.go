@@ -234,6 +234,6 @@ func (s *Searcher) prefetchVectors(slots []uint32) {
 	if s.walking != nil {
 		distance.PrefetchU7(s.walking.rows, s.walking.stride, slots)
 	} else {
-		distance.PrefetchF32(s.x.vectors, s.x.stride, slots)
+		s.x.vectors.prefetch(slots)
 	}
 }

@@ -54,7 +54,7 @@ func (x *Index) BeginSnapshot() (*Snapshot, error) {
 	s := &Snapshot{
 		x: x,
 		image: image{
-			dim: x.o.Dim, m: x.m, efConstruction: x.o.EfConstruction, metric: x.o.Metric, seed: x.o.Seed,
+			dim: x.o.Dim, m: x.m, efConstruction: x.o.EfConstruction, metric: x.o.Metric, precision: x.o.Precision, seed: x.o.Seed,
 			slots: x.slots.Load(), upper: x.upperNext, live: uint32(x.Len()), entry: x.entry.Load(),
 		},
 	}
@@ -176,14 +176,20 @@ func (x *Index) upperOwner(row int, slots uint32) uint32 {
 }
 
 func (s *Snapshot) appendVectors(dst []byte, from, to int) []byte {
-	zero := make([]float32, s.image.dim)
+	v, zeros := &s.x.vectors, make([]byte, s.shapes[sectionVectors].rowBytes)
 	for slot := from; slot < to; slot++ {
-		row := zero
-		if s.Live(uint32(slot)) {
-			row = s.x.vector(uint32(slot))[:s.image.dim]
-		}
-		for _, v := range row {
-			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v))
+		at := slot * v.stride
+		switch {
+		case !s.Live(uint32(slot)):
+			dst = append(dst, zeros...)
+		case v.half != nil:
+			for _, h := range v.half[at : at+s.image.dim] {
+				dst = binary.LittleEndian.AppendUint16(dst, h)
+			}
+		default:
+			for _, c := range v.full[at : at+s.image.dim] {
+				dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(c))
+			}
 		}
 	}
 	return dst

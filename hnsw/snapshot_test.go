@@ -357,8 +357,8 @@ func TestRestorerWantsEverySlabOnce(t *testing.T) {
 // taken must be searchable, checkable and writable without a panic, even where Check finds it broken.
 func FuzzRestore(f *testing.F) {
 	const dim = 3
-	for _, n := range []int{0, 1, 40} {
-		x, err := hnsw.New(hnsw.Options{Dim: dim, Metric: hnsw.L2, M: 4, MaxSlots: 64})
+	for i, n := range []int{0, 1, 40, 41} {
+		x, err := hnsw.New(hnsw.Options{Dim: dim, Metric: hnsw.L2, M: 4, MaxSlots: 64, Precision: hnsw.Float32 + hnsw.Precision(i/3)})
 		if err != nil {
 			f.Fatal(err)
 		}

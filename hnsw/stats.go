@@ -46,12 +46,12 @@ func (x *Index) Stats() IndexStats {
 		st.MeanDegree0 = float64(x.links.Load()) / float64(st.Live)
 	}
 	if st.Slots > 0 {
-		st.Bytes = int64(4*st.Slots*(x.stride+x.m0+2) + 4*int(x.upperNext)*x.m + (st.Slots+7)/8)
+		st.Bytes = int64(st.Slots*(x.vectors.rowBytes()+4*x.m0+8) + 4*int(x.upperNext)*x.m + (st.Slots+7)/8)
 		if c := x.codes.Load(); c != nil {
 			st.Bytes += int64(st.Slots * c.stride)
 		}
 		if x.o.Vectors != nil {
-			st.GivenBytes = int64(4 * st.Slots * x.stride)
+			st.GivenBytes = int64(st.Slots * x.vectors.rowBytes())
 			st.Bytes -= st.GivenBytes
 		}
 		st.BytesPerVector = float64(st.Bytes) / float64(st.Slots)
