@@ -34,6 +34,8 @@ type CollectionConfig struct {
 	EfConstruction int `json:"ef_construction"`
 	// VectorStorage says where the index keeps vectors. 0 means VectorsInMemory.
 	VectorStorage VectorStorage `json:"vector_storage,omitempty"`
+	// VectorPrecision says in what precision the index keeps vectors. 0 means Float32.
+	VectorPrecision VectorPrecision `json:"vector_precision,omitempty"`
 	// Attributes is the schema. Where it is empty any attribute of any type is taken; else an attribute
 	// that is not declared, or of another type, is refused.
 	Attributes []AttributeSpec `json:"attributes,omitempty"`
@@ -51,6 +53,18 @@ const (
 	// and only the best of a beam are looked up there. Where codes do not tell neighbors apart walks read vectors, and are slow
 	// unless all of the file is cached. Linux only.
 	VectorsInFile
+)
+
+// VectorPrecision says in what precision the index keeps vectors, and so what distances are of. Items keep the vectors they were
+// written with, and queries are as they come.
+type VectorPrecision = hnsw.Precision
+
+const (
+	// Float32 keeps them as they are written.
+	Float32 = hnsw.Float32
+	// Float16 rounds them to half precision: half of the bytes. Without Cosine, which normalises before, a vector with a component
+	// beyond 65504 or one so small that rounding moves it by more than 1/1024 of its norm is refused.
+	Float16 = hnsw.Float16
 )
 
 const (
@@ -115,6 +129,9 @@ func (c *CollectionConfig) ensureDefaults() {
 	if c.VectorStorage == 0 {
 		c.VectorStorage = VectorsInMemory
 	}
+	if c.VectorPrecision == 0 {
+		c.VectorPrecision = Float32
+	}
 	if c.EfConstruction == 0 {
 		c.EfConstruction = max(defaultEfConstruction, c.M)
 	}
@@ -132,6 +149,9 @@ func (c CollectionConfig) validate(l Limits) error {
 	p.inRange("ef_construction", c.EfConstruction, max(c.M, 8), 2000)
 	if c.VectorStorage > VectorsInFile {
 		p.add(ReasonOutOfRange, "vector_storage", "must be MEMORY or FILE")
+	}
+	if c.VectorPrecision > Float16 {
+		p.add(ReasonOutOfRange, "vector_precision", "must be FLOAT32 or FLOAT16")
 	}
 	p.model("model", c.Model, l)
 	if len(c.Attributes) > l.MaxAttributes {

@@ -332,7 +332,7 @@ func (j *importJob) take(batch ImportRows) {
 		attributes := it.Attributes.Sorted()
 		var p problems
 		p.id("id", it.ID, l)
-		p.vector("vector", it.Vector, cfg)
+		p.itemVector("vector", it.Vector, cfg)
 		p.attributes("attributes", attributes, j.c.schema, l)
 		if j.graph == nil { // what expired since the graph was built is one of its rows, for as long as that takes
 			p.expiry("expire_time", it.ExpireTime, now)

@@ -85,8 +85,8 @@ func (r *release) restore(ctx context.Context, k storage.SnapshotInfo) error {
 
 // agree compares what the parts of an image say of each other.
 func (r *release) agree(record snapshotRecord, index *hnsw.Index, t *table) error {
-	if got, want := index.Options(), r.index.Options(); got.Dim != want.Dim || got.Metric != want.Metric {
-		return fmt.Errorf("image of dimension %d and metric %v", got.Dim, got.Metric)
+	if got, want := index.Options(), r.index.Options(); got.Dim != want.Dim || got.Metric != want.Metric || got.Precision != want.Precision {
+		return fmt.Errorf("image of dimension %d, metric %v and precision %v", got.Dim, got.Metric, got.Precision)
 	}
 	if int(record.Slots) != index.Slots() || t.len() != record.Items || index.Len() != record.Items {
 		return fmt.Errorf("%w: %d of %d slots, %d of %d items, %d live in the graph",

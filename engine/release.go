@@ -135,6 +135,7 @@ func (r *release) indexOptions(memory *hnsw.Memory) hnsw.Options {
 		Vectors:        memory,
 		Dim:            r.cfg.Dim,
 		Metric:         r.cfg.Metric,
+		Precision:      r.cfg.VectorPrecision,
 		M:              r.cfg.M,
 		EfConstruction: r.cfg.EfConstruction,
 		MaxSlots:       r.maxSlots(),

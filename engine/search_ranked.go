@@ -420,18 +420,18 @@ func (q *ranked) noise(p *pooled) float64 {
 func (q *ranked) matrix() *rank.Matrix {
 	m := rank.NewMatrix(len(q.pool), q.r.cfg.Dim, q.r.cfg.Metric == L2)
 	for i := range q.pool {
-		row := m.Row(uint32(i))
-		n := copy(row, q.s.Vector(q.pool[i].slot)[:q.r.cfg.Dim])
+		row := m.Row(uint32(i))[:q.r.cfg.Dim]
+		q.s.CopyVector(row, q.pool[i].slot)
 		if q.r.cfg.Metric != InnerProduct {
 			continue
 		}
 		norm := 0.0
-		for _, x := range row[:n] {
+		for _, x := range row {
 			norm += float64(x) * float64(x)
 		}
 		if norm > 0 {
 			inverse := 1 / math.Sqrt(norm)
-			for j := range row[:n] {
+			for j := range row {
 				row[j] = float32(float64(row[j]) * inverse)
 			}
 		}

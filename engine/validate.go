@@ -110,6 +110,15 @@ func (p *problems) vector(field string, v []float32, c *CollectionConfig) {
 	}
 }
 
+// itemVector checks a vector that an index is to keep, in its precision.
+func (p *problems) itemVector(field string, v []float32, c *CollectionConfig) {
+	before := len(p.list)
+	p.vector(field, v, c)
+	if len(p.list) == before && c.Metric != Cosine && !c.VectorPrecision.Holds(v) {
+		p.add(ReasonOutOfRange, field, "must fit FLOAT16, the vector_precision of the collection: components up to 65504, and not all below about 1e-4")
+	}
+}
+
 // attributes checks sorted attributes against the schema. A path is made only for what breaks a rule.
 func (p *problems) attributes(field string, as Attributes, schema map[string]AttributeType, l Limits) {
 	if len(as) > l.MaxAttributes {

@@ -153,6 +153,7 @@ func TestCreateCollectionRefusesBadConfigs(t *testing.T) {
 		{"no metric", change(func(c *CollectionConfig) { c.Metric = 0 }), "metric FIELD_REQUIRED"},
 		{"m", change(func(c *CollectionConfig) { c.M = 65 }), "m OUT_OF_RANGE"},
 		{"vector_storage", change(func(c *CollectionConfig) { c.VectorStorage = 3 }), "vector_storage OUT_OF_RANGE"},
+		{"vector_precision", change(func(c *CollectionConfig) { c.VectorPrecision = 3 }), "vector_precision OUT_OF_RANGE"},
 		{"ef_construction", change(func(c *CollectionConfig) { c.EfConstruction = 3 }), "ef_construction OUT_OF_RANGE"},
 		{"ef_construction that the index refuses", change(func(c *CollectionConfig) { c.M, c.EfConstruction = 4, 7 }), "ef_construction OUT_OF_RANGE"},
 		{"attribute name", change(func(c *CollectionConfig) { c.Attributes = []AttributeSpec{{Name: "", Type: Int}} }), "attributes[0].name FIELD_REQUIRED"},

@@ -114,7 +114,7 @@ func (c *Collection) UpsertWith(ctx context.Context, items []Item, o WriteOption
 		attributes := it.Attributes.Sorted()
 		p.id(field+".id", it.ID, c.engine.opts.Limits)
 		p.expiry(field+".expire_time", it.ExpireTime, now)
-		p.vector(field+".vector", it.Vector, c.cfg)
+		p.itemVector(field+".vector", it.Vector, c.cfg)
 		p.attributes(field+".attributes", attributes, c.schema, c.engine.opts.Limits)
 		if len(p.list) > 0 {
 			continue // keep looking for violations, but encode no more

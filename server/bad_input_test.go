@@ -377,6 +377,11 @@ func TestBadCollections(t *testing.T) {
 			c.IndexConfig = &seguev1.IndexConfig{VectorStorage: storage}
 		})
 	}
+	for _, precision := range []seguev1.VectorPrecision{-1, 3, 257} {
+		add(fmt.Sprintf("vector_precision %d", precision), engine.ReasonOutOfRange, ".index_config.vector_precision", func(c *seguev1.Collection) {
+			c.IndexConfig = &seguev1.IndexConfig{VectorPrecision: precision}
+		})
+	}
 	spec := func(name string, typ seguev1.AttributeType) func(*seguev1.Collection) {
 		return func(c *seguev1.Collection) {
 			c.Attributes = []*seguev1.AttributeSpec{{Name: "fine", Type: seguev1.AttributeType_ATTRIBUTE_TYPE_INT}, {Name: name, Type: typ}}

@@ -14,7 +14,7 @@ type collectionService struct{ *backend }
 func configPath(field string) string {
 	rs := renames{
 		{"dim", "dimension"}, {"m", "index_config.m"}, {"ef_construction", "index_config.ef_construction"},
-		{"vector_storage", "index_config.vector_storage"},
+		{"vector_storage", "index_config.vector_storage"}, {"vector_precision", "index_config.vector_precision"},
 	}
 	return "collection." + rs.path(field)
 }

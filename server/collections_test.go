@@ -28,7 +28,7 @@ func TestCollectionLife(t *testing.T) {
 	})
 	want := &seguev1.Collection{
 		Name: "tracks", Dimension: 3, Metric: seguev1.Metric_METRIC_INNER_PRODUCT, Attributes: schema,
-		IndexConfig: &seguev1.IndexConfig{M: 16, EfConstruction: 100, VectorStorage: seguev1.VectorStorage_VECTOR_STORAGE_MEMORY},
+		IndexConfig: &seguev1.IndexConfig{M: 16, EfConstruction: 100, VectorStorage: seguev1.VectorStorage_VECTOR_STORAGE_MEMORY, VectorPrecision: seguev1.VectorPrecision_VECTOR_PRECISION_FLOAT32},
 		CreateTime:  got.GetCreateTime(),
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
@@ -67,7 +67,7 @@ func TestCollectionLife(t *testing.T) {
 
 func TestIndexConfigIsKept(t *testing.T) {
 	f := start(t, Options{})
-	want := &seguev1.IndexConfig{M: 8, EfConstruction: 40, VectorStorage: seguev1.VectorStorage_VECTOR_STORAGE_FILE}
+	want := &seguev1.IndexConfig{M: 8, EfConstruction: 40, VectorStorage: seguev1.VectorStorage_VECTOR_STORAGE_FILE, VectorPrecision: seguev1.VectorPrecision_VECTOR_PRECISION_FLOAT16}
 	got := f.create(t, &seguev1.Collection{Name: "small", Dimension: 2, Metric: seguev1.Metric_METRIC_L2, IndexConfig: want})
 	if !proto.Equal(got.GetIndexConfig(), want) {
 		t.Errorf("%v", got.GetIndexConfig())

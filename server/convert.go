@@ -257,12 +257,12 @@ func (d *decoder) pageSize(size int32) int {
 	return min(int(size), d.limits.MaxPage)
 }
 
-// decodeStorage gives the engine what it does not know as what it refuses.
-func decodeStorage(s seguev1.VectorStorage) engine.VectorStorage {
-	if s < 0 || s > math.MaxUint8 {
-		s = math.MaxUint8
+// decodeEnum gives the engine what it does not know as what it refuses.
+func decodeEnum[To engine.VectorStorage | engine.VectorPrecision, From ~int32](v From) To {
+	if v < 0 || v > math.MaxUint8 {
+		v = math.MaxUint8
 	}
-	return engine.VectorStorage(s)
+	return To(v)
 }
 
 // config decodes the configuration of a new collection.
@@ -272,13 +272,14 @@ func (d *decoder) config(field string, m *seguev1.Collection) engine.CollectionC
 		return engine.CollectionConfig{}
 	}
 	c := engine.CollectionConfig{
-		Name:           m.GetName(),
-		Dim:            int(m.GetDimension()),
-		Metric:         decodeMetric(m.GetMetric()),
-		M:              int(m.GetIndexConfig().GetM()),
-		EfConstruction: int(m.GetIndexConfig().GetEfConstruction()),
-		VectorStorage:  decodeStorage(m.GetIndexConfig().GetVectorStorage()),
-		Model:          decodeModel(m.GetEmbeddingModel()),
+		Name:            m.GetName(),
+		Dim:             int(m.GetDimension()),
+		Metric:          decodeMetric(m.GetMetric()),
+		M:               int(m.GetIndexConfig().GetM()),
+		EfConstruction:  int(m.GetIndexConfig().GetEfConstruction()),
+		VectorStorage:   decodeEnum[engine.VectorStorage](m.GetIndexConfig().GetVectorStorage()),
+		VectorPrecision: decodeEnum[engine.VectorPrecision](m.GetIndexConfig().GetVectorPrecision()),
+		Model:           decodeModel(m.GetEmbeddingModel()),
 	}
 	if len(m.GetAttributes()) > d.limits.MaxAttributes {
 		d.add(engine.ReasonOutOfRange, field+".attributes", "must be at most %d, are %d", d.limits.MaxAttributes, len(m.GetAttributes()))
@@ -439,7 +440,9 @@ func encodeConfig(cfg engine.CollectionConfig) *seguev1.Collection {
 		Dimension: int32(cfg.Dim),
 		Metric:    encodeMetric(cfg.Metric),
 		IndexConfig: &seguev1.IndexConfig{
-			M: int32(cfg.M), EfConstruction: int32(cfg.EfConstruction), VectorStorage: seguev1.VectorStorage(max(cfg.VectorStorage, engine.VectorsInMemory)),
+			M: int32(cfg.M), EfConstruction: int32(cfg.EfConstruction),
+			VectorStorage:   seguev1.VectorStorage(max(cfg.VectorStorage, engine.VectorsInMemory)),
+			VectorPrecision: seguev1.VectorPrecision(max(cfg.VectorPrecision, engine.Float32)),
 		},
 	}
 	for _, a := range cfg.Attributes {

@@ -113,12 +113,13 @@ func TestProfileRoundTrip(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := engine.CollectionConfig{
-			Name:           rapid.StringMatching(`[a-z]{1,10}`).Draw(t, "name"),
-			Dim:            rapid.IntRange(1, 4096).Draw(t, "dim"),
-			Metric:         rapid.SampledFrom([]engine.Metric{engine.Cosine, engine.InnerProduct, engine.L2}).Draw(t, "metric"),
-			M:              rapid.IntRange(4, 64).Draw(t, "m"),
-			EfConstruction: rapid.IntRange(64, 2000).Draw(t, "ef"),
-			VectorStorage:  rapid.SampledFrom([]engine.VectorStorage{engine.VectorsInMemory, engine.VectorsInFile}).Draw(t, "storage"),
+			Name:            rapid.StringMatching(`[a-z]{1,10}`).Draw(t, "name"),
+			Dim:             rapid.IntRange(1, 4096).Draw(t, "dim"),
+			Metric:          rapid.SampledFrom([]engine.Metric{engine.Cosine, engine.InnerProduct, engine.L2}).Draw(t, "metric"),
+			M:               rapid.IntRange(4, 64).Draw(t, "m"),
+			EfConstruction:  rapid.IntRange(64, 2000).Draw(t, "ef"),
+			VectorStorage:   rapid.SampledFrom([]engine.VectorStorage{engine.VectorsInMemory, engine.VectorsInFile}).Draw(t, "storage"),
+			VectorPrecision: rapid.SampledFrom([]engine.VectorPrecision{engine.Float32, engine.Float16}).Draw(t, "precision"),
 		}
 		types := rapid.MapOfN(rapid.StringMatching(`[a-z]{1,6}`), rapid.IntRange(int(engine.Keyword), int(engine.Markets)), 0, 5).Draw(t, "schema")
 		for _, name := range sortedKeys(types) {

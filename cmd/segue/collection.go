@@ -30,6 +30,7 @@ type collectionFlags struct {
 	m              int
 	efConstruction int
 	vectorStorage  storageFlag
+	precision      precisionFlag
 	attributes     []string
 }
 
@@ -39,6 +40,7 @@ func (f *collectionFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.m, "m", 0, "links a node keeps above level 0; twice as many on level 0 (default 16)")
 	c.Flags().IntVar(&f.efConstruction, "ef-construction", 0, "beam width while linking an item (default 100)")
 	c.Flags().Var(&f.vectorStorage, "vector-storage", "where the index keeps vectors: memory, or file, a scratch file in the data directory (default memory)")
+	c.Flags().Var(&f.precision, "vector-precision", "what the index rounds vectors to: float32, or float16, half of their memory (default float32)")
 	c.Flags().StringArrayVar(&f.attributes, "attribute", nil,
 		"`NAME:TYPE` of an attribute, type keyword, bool, int, float, timestamp or markets; repeat for each. NAME:TYPE:nofilter\nsaves the memory of filtering by it. Without any the collection takes every attribute")
 }
@@ -60,7 +62,8 @@ func (f *collectionFlags) message(name string, dim int) (*seguev1.Collection, er
 		Metric:     f.metric.metric,
 		Attributes: specs,
 		IndexConfig: &seguev1.IndexConfig{
-			M: int32(f.m), EfConstruction: int32(f.efConstruction), VectorStorage: f.vectorStorage.storage,
+			M: int32(f.m), EfConstruction: int32(f.efConstruction),
+			VectorStorage: f.vectorStorage.storage, VectorPrecision: f.precision.precision,
 		},
 	}, nil
 }
@@ -202,6 +205,7 @@ func describeCollection(env *environment, c *seguev1.Collection, s *seguev1.Inde
 	t.add("m", strconv.Itoa(int(c.GetIndexConfig().GetM())))
 	t.add("ef_construction", strconv.Itoa(int(c.GetIndexConfig().GetEfConstruction())))
 	t.add("vector_storage", (&storageFlag{c.GetIndexConfig().GetVectorStorage()}).String())
+	t.add("vector_precision", (&precisionFlag{c.GetIndexConfig().GetVectorPrecision()}).String())
 	t.add("attributes", attributes)
 	t.add("created", c.GetCreateTime().AsTime().Format(time.RFC3339))
 	t.add("items", thousands(s.GetItemCount()))

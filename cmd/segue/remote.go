@@ -269,6 +269,30 @@ func (f *storageFlag) Set(s string) error {
 // Type is shown in the usage.
 func (f *storageFlag) Type() string { return "STORAGE" }
 
+// precisionFlag is in what precision an index keeps vectors.
+type precisionFlag struct{ precision seguev1.VectorPrecision }
+
+// String, Set and Type make precisionFlag a flag value.
+func (f *precisionFlag) String() string {
+	if f.precision == seguev1.VectorPrecision_VECTOR_PRECISION_UNSPECIFIED {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(f.precision.String(), "VECTOR_PRECISION_"))
+}
+
+// Set accepts float32 and float16, in any case.
+func (f *precisionFlag) Set(s string) error {
+	n, ok := seguev1.VectorPrecision_value["VECTOR_PRECISION_"+strings.ToUpper(s)]
+	if !ok || n == 0 {
+		return errors.New("must be float32 or float16")
+	}
+	f.precision = seguev1.VectorPrecision(n)
+	return nil
+}
+
+// Type is shown in the usage.
+func (f *precisionFlag) Type() string { return "PRECISION" }
+
 // metricName is the command line's word for a metric; empty where there is none.
 func metricName(m seguev1.Metric) string {
 	switch m {

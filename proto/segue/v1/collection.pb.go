@@ -136,6 +136,63 @@ func (VectorStorage) EnumDescriptor() ([]byte, []int) {
 	return file_segue_v1_collection_proto_rawDescGZIP(), []int{1}
 }
 
+// VectorPrecision says in what precision the index keeps the vectors whose distances a search returns. Items keep the vectors they
+// were written with, and queries are used as they come.
+type VectorPrecision int32
+
+const (
+	// FLOAT32.
+	VectorPrecision_VECTOR_PRECISION_UNSPECIFIED VectorPrecision = 0
+	// As they are written.
+	VectorPrecision_VECTOR_PRECISION_FLOAT32 VectorPrecision = 1
+	// Rounded to IEEE 754 binary16, after the normalisation of METRIC_COSINE: two bytes less a component, two thirds of the memory
+	// at 128 dimensions. A distance is that to the rounded vector. Without METRIC_COSINE an item is refused (OUT_OF_RANGE) if its
+	// vector has a component beyond 65504, or is so small that rounding moves it by more than 1/1024 of its norm: about below 1e-4
+	// a component.
+	VectorPrecision_VECTOR_PRECISION_FLOAT16 VectorPrecision = 2
+)
+
+// Enum value maps for VectorPrecision.
+var (
+	VectorPrecision_name = map[int32]string{
+		0: "VECTOR_PRECISION_UNSPECIFIED",
+		1: "VECTOR_PRECISION_FLOAT32",
+		2: "VECTOR_PRECISION_FLOAT16",
+	}
+	VectorPrecision_value = map[string]int32{
+		"VECTOR_PRECISION_UNSPECIFIED": 0,
+		"VECTOR_PRECISION_FLOAT32":     1,
+		"VECTOR_PRECISION_FLOAT16":     2,
+	}
+)
+
+func (x VectorPrecision) Enum() *VectorPrecision {
+	p := new(VectorPrecision)
+	*p = x
+	return p
+}
+
+func (x VectorPrecision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VectorPrecision) Descriptor() protoreflect.EnumDescriptor {
+	return file_segue_v1_collection_proto_enumTypes[2].Descriptor()
+}
+
+func (VectorPrecision) Type() protoreflect.EnumType {
+	return &file_segue_v1_collection_proto_enumTypes[2]
+}
+
+func (x VectorPrecision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VectorPrecision.Descriptor instead.
+func (VectorPrecision) EnumDescriptor() ([]byte, []int) {
+	return file_segue_v1_collection_proto_rawDescGZIP(), []int{2}
+}
+
 // Collection is a named set of items (and user profiles) with one dimension, one metric and one attribute schema.
 type Collection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -322,8 +379,10 @@ type IndexConfig struct {
 	EfConstruction int32 `protobuf:"varint,2,opt,name=ef_construction,json=efConstruction,proto3" json:"ef_construction,omitempty"`
 	// Where the index keeps vectors. Unspecified means memory.
 	VectorStorage VectorStorage `protobuf:"varint,3,opt,name=vector_storage,json=vectorStorage,proto3,enum=segue.v1.VectorStorage" json:"vector_storage,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// In what precision the index keeps vectors. Unspecified means float32.
+	VectorPrecision VectorPrecision `protobuf:"varint,4,opt,name=vector_precision,json=vectorPrecision,proto3,enum=segue.v1.VectorPrecision" json:"vector_precision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *IndexConfig) Reset() {
@@ -377,6 +436,13 @@ func (x *IndexConfig) GetVectorStorage() VectorStorage {
 	return VectorStorage_VECTOR_STORAGE_UNSPECIFIED
 }
 
+func (x *IndexConfig) GetVectorPrecision() VectorPrecision {
+	if x != nil {
+		return x.VectorPrecision
+	}
+	return VectorPrecision_VECTOR_PRECISION_UNSPECIFIED
+}
+
 var File_segue_v1_collection_proto protoreflect.FileDescriptor
 
 const file_segue_v1_collection_proto_rawDesc = "" +
@@ -402,11 +468,12 @@ const file_segue_v1_collection_proto_rawDesc = "" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x02 \x01(\tR\n" +
-	"collection\"\x84\x01\n" +
+	"collection\"\xca\x01\n" +
 	"\vIndexConfig\x12\f\n" +
 	"\x01m\x18\x01 \x01(\x05R\x01m\x12'\n" +
 	"\x0fef_construction\x18\x02 \x01(\x05R\x0eefConstruction\x12>\n" +
-	"\x0evector_storage\x18\x03 \x01(\x0e2\x17.segue.v1.VectorStorageR\rvectorStorage*\\\n" +
+	"\x0evector_storage\x18\x03 \x01(\x0e2\x17.segue.v1.VectorStorageR\rvectorStorage\x12D\n" +
+	"\x10vector_precision\x18\x04 \x01(\x0e2\x19.segue.v1.VectorPrecisionR\x0fvectorPrecision*\\\n" +
 	"\x06Metric\x12\x16\n" +
 	"\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rMETRIC_COSINE\x10\x01\x12\x18\n" +
@@ -415,7 +482,11 @@ const file_segue_v1_collection_proto_rawDesc = "" +
 	"\rVectorStorage\x12\x1e\n" +
 	"\x1aVECTOR_STORAGE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15VECTOR_STORAGE_MEMORY\x10\x01\x12\x17\n" +
-	"\x13VECTOR_STORAGE_FILE\x10\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
+	"\x13VECTOR_STORAGE_FILE\x10\x02*o\n" +
+	"\x0fVectorPrecision\x12 \n" +
+	"\x1cVECTOR_PRECISION_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18VECTOR_PRECISION_FLOAT32\x10\x01\x12\x1c\n" +
+	"\x18VECTOR_PRECISION_FLOAT16\x10\x02B5P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3"
 
 var (
 	file_segue_v1_collection_proto_rawDescOnce sync.Once
@@ -429,30 +500,32 @@ func file_segue_v1_collection_proto_rawDescGZIP() []byte {
 	return file_segue_v1_collection_proto_rawDescData
 }
 
-var file_segue_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_segue_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_segue_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_segue_v1_collection_proto_goTypes = []any{
 	(Metric)(0),                   // 0: segue.v1.Metric
 	(VectorStorage)(0),            // 1: segue.v1.VectorStorage
-	(*Collection)(nil),            // 2: segue.v1.Collection
-	(*CollectionAlias)(nil),       // 3: segue.v1.CollectionAlias
-	(*IndexConfig)(nil),           // 4: segue.v1.IndexConfig
-	(*AttributeSpec)(nil),         // 5: segue.v1.AttributeSpec
-	(*EmbeddingModel)(nil),        // 6: segue.v1.EmbeddingModel
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(VectorPrecision)(0),          // 2: segue.v1.VectorPrecision
+	(*Collection)(nil),            // 3: segue.v1.Collection
+	(*CollectionAlias)(nil),       // 4: segue.v1.CollectionAlias
+	(*IndexConfig)(nil),           // 5: segue.v1.IndexConfig
+	(*AttributeSpec)(nil),         // 6: segue.v1.AttributeSpec
+	(*EmbeddingModel)(nil),        // 7: segue.v1.EmbeddingModel
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_segue_v1_collection_proto_depIdxs = []int32{
 	0, // 0: segue.v1.Collection.metric:type_name -> segue.v1.Metric
-	5, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
-	4, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
-	6, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
-	7, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
+	6, // 1: segue.v1.Collection.attributes:type_name -> segue.v1.AttributeSpec
+	5, // 2: segue.v1.Collection.index_config:type_name -> segue.v1.IndexConfig
+	7, // 3: segue.v1.Collection.embedding_model:type_name -> segue.v1.EmbeddingModel
+	8, // 4: segue.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
 	1, // 5: segue.v1.IndexConfig.vector_storage:type_name -> segue.v1.VectorStorage
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 6: segue.v1.IndexConfig.vector_precision:type_name -> segue.v1.VectorPrecision
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_segue_v1_collection_proto_init() }
@@ -467,7 +540,7 @@ func file_segue_v1_collection_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_segue_v1_collection_proto_rawDesc), len(file_segue_v1_collection_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

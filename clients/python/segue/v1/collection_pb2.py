@@ -16,7 +16,7 @@ from segue.v1 import attribute_pb2 as segue_dot_v1_dot_attribute__pb2
 from segue.v1 import release_pb2 as segue_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19segue/v1/collection.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/release.proto\"\xb3\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12 \n\x06metric\x18\x03 \x01(\x0e\x32\x10.segue.v1.Metric\x12+\n\nattributes\x18\x04 \x03(\x0b\x32\x17.segue.v1.AttributeSpec\x12+\n\x0cindex_config\x18\x05 \x01(\x0b\x32\x15.segue.v1.IndexConfig\x12\x31\n\x0f\x65mbedding_model\x18\x06 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nitem_count\x18\x0b \x01(\x03\x12\x10\n\x08revision\x18\x0c \x01(\x03\"4\n\x0f\x43ollectionAlias\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"b\n\x0bIndexConfig\x12\t\n\x01m\x18\x01 \x01(\x05\x12\x17\n\x0f\x65\x66_construction\x18\x02 \x01(\x05\x12/\n\x0evector_storage\x18\x03 \x01(\x0e\x32\x17.segue.v1.VectorStorage*\\\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\x18\n\x14METRIC_INNER_PRODUCT\x10\x02\x12\r\n\tMETRIC_L2\x10\x03*c\n\rVectorStorage\x12\x1e\n\x1aVECTOR_STORAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15VECTOR_STORAGE_MEMORY\x10\x01\x12\x17\n\x13VECTOR_STORAGE_FILE\x10\x02\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19segue/v1/collection.proto\x12\x08segue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18segue/v1/attribute.proto\x1a\x16segue/v1/release.proto\"\xb3\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12 \n\x06metric\x18\x03 \x01(\x0e\x32\x10.segue.v1.Metric\x12+\n\nattributes\x18\x04 \x03(\x0b\x32\x17.segue.v1.AttributeSpec\x12+\n\x0cindex_config\x18\x05 \x01(\x0b\x32\x15.segue.v1.IndexConfig\x12\x31\n\x0f\x65mbedding_model\x18\x06 \x01(\x0b\x32\x18.segue.v1.EmbeddingModel\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nitem_count\x18\x0b \x01(\x03\x12\x10\n\x08revision\x18\x0c \x01(\x03\"4\n\x0f\x43ollectionAlias\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\x97\x01\n\x0bIndexConfig\x12\t\n\x01m\x18\x01 \x01(\x05\x12\x17\n\x0f\x65\x66_construction\x18\x02 \x01(\x05\x12/\n\x0evector_storage\x18\x03 \x01(\x0e\x32\x17.segue.v1.VectorStorage\x12\x33\n\x10vector_precision\x18\x04 \x01(\x0e\x32\x19.segue.v1.VectorPrecision*\\\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\x18\n\x14METRIC_INNER_PRODUCT\x10\x02\x12\r\n\tMETRIC_L2\x10\x03*c\n\rVectorStorage\x12\x1e\n\x1aVECTOR_STORAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15VECTOR_STORAGE_MEMORY\x10\x01\x12\x17\n\x13VECTOR_STORAGE_FILE\x10\x02*o\n\x0fVectorPrecision\x12 \n\x1cVECTOR_PRECISION_UNSPECIFIED\x10\x00\x12\x1c\n\x18VECTOR_PRECISION_FLOAT32\x10\x01\x12\x1c\n\x18VECTOR_PRECISION_FLOAT16\x10\x02\x42\x35P\x01Z1github.com/segue-ann/segue/proto/segue/v1;seguev1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'segue.v1.collection_pb2', globals())
@@ -24,14 +24,16 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'P\001Z1github.com/segue-ann/segue/proto/segue/v1;seguev1'
-  _METRIC._serialized_start=586
-  _METRIC._serialized_end=678
-  _VECTORSTORAGE._serialized_start=680
-  _VECTORSTORAGE._serialized_end=779
+  _METRIC._serialized_start=640
+  _METRIC._serialized_end=732
+  _VECTORSTORAGE._serialized_start=734
+  _VECTORSTORAGE._serialized_end=833
+  _VECTORPRECISION._serialized_start=835
+  _VECTORPRECISION._serialized_end=946
   _COLLECTION._serialized_start=123
   _COLLECTION._serialized_end=430
   _COLLECTIONALIAS._serialized_start=432
   _COLLECTIONALIAS._serialized_end=484
-  _INDEXCONFIG._serialized_start=486
-  _INDEXCONFIG._serialized_end=584
+  _INDEXCONFIG._serialized_start=487
+  _INDEXCONFIG._serialized_end=638
 # @@protoc_insertion_point(module_scope)
