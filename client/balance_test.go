@@ -122,7 +122,7 @@ func TestRoundRobin(t *testing.T) {
 	}
 
 	all[1].says(healthpb.HealthCheckResponse_NOT_SERVING)
-	until(t, c, func() bool { return turns(2)[1] == 0 && turns(2)[1] == 0 })
+	until(t, c, func() bool { return turns(4)[1] == 0 })
 	if got := turns(30); got[1] != 0 || min(got[0], got[2]) < 10 {
 		t.Errorf("30 calls when one does not serve: %v", got)
 	}

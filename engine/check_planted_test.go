@@ -213,12 +213,12 @@ func byteAt(offset int, b byte) func([]byte) []byte {
 }
 
 // inJSON replaces text in what follows an envelope or header.
-func inJSON(t *testing.T, old, new string) func([]byte) []byte {
+func inJSON(t *testing.T, was, is string) func([]byte) []byte {
 	return func(v []byte) []byte {
-		if !bytes.Contains(v, []byte(old)) {
-			t.Fatalf("no %s in %q", old, v)
+		if !bytes.Contains(v, []byte(was)) {
+			t.Fatalf("no %s in %q", was, v)
 		}
-		return bytes.Replace(v, []byte(old), []byte(new), 1)
+		return bytes.Replace(v, []byte(was), []byte(is), 1)
 	}
 }
 

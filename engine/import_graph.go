@@ -272,7 +272,7 @@ func (j *importJob) takeGraph(ctx context.Context, r *release) (taken bool, err 
 	if refused != nil {
 		j.c.engine.opts.Logger.Warn("the graph that came with an import is not taken: the release is built from its rows",
 			"collection", j.c.cfg.Name, "job", j.id, "err", refused)
-		return false, nil
+		return false, nil //nolint:nilerr // recorded above: why it was refused is part of the job's state
 	}
 	j.built.Store(int64(r.table.len()))
 	j.total.Store(int64(r.table.len()))

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -127,8 +126,8 @@ func (p *crashed) checkGraph(t *testing.T, x *exported, acked uint64, live Item,
 			}
 		}
 	}
-	for range r.rows.ImportGraph() {
-		return false, errors.New("pieces of the graph are left")
+	for _, err := range r.rows.ImportGraph() {
+		return false, fmt.Errorf("pieces of the graph are left (%w)", err)
 	}
 	if err := e.Close(); err != nil {
 		return false, err

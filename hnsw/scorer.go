@@ -76,9 +76,3 @@ func (t *scorer) batch(slots, keys []uint32) {
 // distance.
 func cosineOfL2(d float32) float32 { return d / 2 }
 
-// key returns the key of the distance from the query to one slot.
-func (t *scorer) key(slot uint32) uint32 {
-	slots, keys := [1]uint32{slot}, [1]uint32{}
-	t.keys(slots[:], keys[:])
-	return keys[0]
-}
