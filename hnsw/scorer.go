@@ -75,4 +75,3 @@ func (t *scorer) batch(slots, keys []uint32) {
 // near neighbour and the next: it left recall@10 of .74 on tracks. In |q-x|^2/2 the first order of it cancels, and what is left shrinks with the
 // distance.
 func cosineOfL2(d float32) float32 { return d / 2 }
-
