@@ -292,7 +292,7 @@ func plants(t *testing.T) []planted {
 		{"c", "releases out of order", catalog(func(r *collectionRecord) { slices.Reverse(r.Releases) }), "stands behind"},
 		{"c", "another dimension", catalog(func(r *collectionRecord) { r.Config.Dim = 4 }), "another type or dimension"},
 		{"c", "an impossible dimension", catalog(func(r *collectionRecord) { r.Config.Dim = -1 }), "dim"},
-		{"c", "another metric", catalog(func(r *collectionRecord) { r.Config.Metric = InnerProduct }), "image of dimension 8 and metric"},
+		{"c", "another metric", catalog(func(r *collectionRecord) { r.Config.Metric = InnerProduct }), "image of dimension 8, metric"},
 		{"c", "another type in the schema", catalog(func(r *collectionRecord) { r.Config.Attributes[1].Type = Float }), `attribute "year" is INT, the schema has FLOAT`},
 		{"c", "other counts of an import", catalog(func(r *collectionRecord) { r.Releases[1].Counts.Accepted = 7 }), "the catalog has 7"},
 		{"c", "missing", func(r raw) { r.remove(at('c', 1)) }, "rows of a collection that the catalog does not know"},
