@@ -134,7 +134,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 	for _, r := range []engine.Reason{
 		engine.ReasonRequired, engine.ReasonOutOfRange, engine.ReasonTooLong, engine.ReasonInvalidFormat, engine.ReasonDimensionMismatch,
-		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute, engine.ReasonNotFilterable,
+		engine.ReasonNotFinite, engine.ReasonZeroVector, engine.ReasonUnknownAttribute, engine.ReasonAttributeType, engine.ReasonDuplicateAttribute, engine.ReasonNotFilterable, engine.ReasonGraphMismatch,
 		reasonUnknownPath, reasonInvalidPageToken,
 		reasonCollectionNotFound, reasonItemNotFound, reasonUserNotFound, reasonCollectionExists, reasonCollectionFull,
 		reasonTooManyCollections, reasonResponseTooLarge, reasonAlreadyRunning, reasonNotServing, reasonDeadlineExceeded,
