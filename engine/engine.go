@@ -28,7 +28,8 @@ type Options struct {
 	// how many items it can hold; memory is taken only as items come. Default 64 GiB.
 	ReserveBytes int64
 	// Memory, where it is set, says what the process uses and may use. It is asked before writes that need memory, which are refused
-	// with *MemoryLimitError beyond the limit; a limit of 0 is none. It must be fast, and safe for concurrent use.
+	// with *MemoryLimitError beyond the limit; a limit of 0 is none. It must be fast, and safe for concurrent use. Under a limit the
+	// defaults of Store.CacheBytes and Store.MemTableBytes are a small part of it.
 	Memory func() MemoryUse
 	// RetainReleases is how many releases that served before are kept for a rollback. Default 1. Negative: none.
 	RetainReleases int
@@ -55,6 +56,9 @@ const (
 	defaultBuildItems   = 250_000
 	snapshotsKept       = 2
 	defaultSweep        = time.Second
+
+	// What the store's cache and each of its memtables, of which there are up to four, take at most of a limit on memory.
+	cacheShare, memTableShare = 16, 32
 )
 
 func (o *Options) ensureDefaults() {
@@ -84,6 +88,17 @@ func (o *Options) ensureDefaults() {
 	}
 	if o.Store.Logger == nil {
 		o.Store.Logger = o.Logger
+	}
+	if o.Memory == nil {
+		return
+	}
+	if limit := int64(o.Memory().Limit); limit > 0 {
+		if o.Store.CacheBytes == 0 {
+			o.Store.CacheBytes = max(min(limit/cacheShare, storage.DefaultCacheBytes), 1<<20)
+		}
+		if o.Store.MemTableBytes == 0 {
+			o.Store.MemTableBytes = max(min(limit/memTableShare, storage.DefaultMemTableBytes), 1<<20)
+		}
 	}
 }
 

@@ -26,7 +26,11 @@ const entryBytes = 128
 // slotBytes is about how much memory one more slot takes.
 func (c *CollectionConfig) slotBytes() uint64 {
 	perSlot := c.Dim + 4*(2*c.M+2) + entryBytes // codes, level-0 links
-	if c.VectorStorage != VectorsInFile {
+	switch {
+	case c.VectorStorage == VectorsInFile:
+	case c.VectorPrecision == Float16:
+		perSlot += 2 * c.Dim
+	default:
 		perSlot += 4 * c.Dim
 	}
 	return uint64(perSlot)
@@ -44,6 +48,8 @@ func (r *release) memoryFor(n int) error {
 		return nil
 	}
 	m, need := ask(), uint64(n)*r.cfg.slotBytes()
+	// What is committed and not applied yet will be in the index before this is.
+	m.Used += (r.committed.Load() - min(r.visible.Load(), r.committed.Load())) * r.cfg.slotBytes()
 	if m.Limit > 0 && m.Used+need > m.Limit {
 		return &MemoryLimitError{NeedBytes: need, UsedBytes: m.Used, LimitBytes: m.Limit}
 	}

@@ -118,8 +118,16 @@ func TestMemoryLimit(t *testing.T) {
 
 // TestSlotBytes: what is asked for before a write is not less than what the index then takes.
 func TestSlotBytes(t *testing.T) {
-	for _, dim := range []int{4, 64, 300} {
-		c := newTestCollection(t, dim, Cosine)
+	for _, of := range []struct {
+		dim       int
+		precision VectorPrecision
+	}{{4, Float32}, {64, Float32}, {300, Float32}, {300, Float16}} {
+		e := open(t, "store", testOptions(vfs.NewMem()))
+		c, err := e.CreateCollection(t.Context(), CollectionConfig{Name: "tracks", Dim: of.dim, Metric: Cosine, VectorPrecision: of.precision})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dim := of.dim
 		rng := rand.New(rand.NewPCG(1, 1))
 		const n = 1500
 		var taken [2]int64
@@ -136,7 +144,7 @@ func TestSlotBytes(t *testing.T) {
 			taken[i] = s.IndexBytes
 		}
 		if each := float64(taken[1]-taken[0]) / n; each > 1.05*float64(c.cfg.slotBytes()) || each < 0.5*float64(c.cfg.slotBytes()) {
-			t.Errorf("dimension %d: %.0f bytes an item, %d are expected", dim, each, c.cfg.slotBytes())
+			t.Errorf("dimension %d, precision %d: %.0f bytes an item, %d are expected", dim, of.precision, each, c.cfg.slotBytes())
 		}
 	}
 }

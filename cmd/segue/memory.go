@@ -19,17 +19,22 @@ import (
 // GOMEMLIMIT, set to the limit, would let the heap grow into what vectors and links already take. The server therefore sets the
 // runtime's limit itself, again and again, and refuses writes that need memory before the collector has nothing left to give:
 //
-//	limit of the Go runtime = 9/10 of the limit - anonymous memory outside the Go runtime
-//	limit of writes         = 17/20 of the limit, of what stays when the collector has run
+//	limit of the Go runtime = 9/10 of the limit - anonymous memory outside the Go runtime, but not less than its floor
+//	limit of writes         = 17/20 of the limit, of what stays when the collector has run, and at least the floor of it
+//
+// The floor is a quarter of the limit, or 64 MiB: below what a server needs the collector would run all the time and gain nothing.
 const (
-	memoryInterval = 5 * time.Second
+	// memoryInterval is how far an index can grow before the runtime hears of it: at a GB/s, a tenth of a GB.
+	memoryInterval = 100 * time.Millisecond
 	// memoryAge is how long a reading is good enough for a write: an import adds some MiB in it.
 	memoryAge = 50 * time.Millisecond
 	// leastMemory is the least limit that can be asked for: an empty server needs about half of it.
 	leastMemory = 64 << 20
-	// minGoMemory is the least limit of the runtime: below it the collector would run all the time and gain nothing.
-	minGoMemory = 64 << 20
+	maxFloor    = 64 << 20
 )
+
+// goFloor is the least limit of the Go runtime under a limit of the process.
+func goFloor(limit int64) int64 { return min(limit/4, maxFloor) }
 
 // containerMemory is how many bytes this process and its like may use, by the files of control groups (v2, then v1) below root;
 // false where there is no limit.
@@ -66,7 +71,13 @@ func goMemory() int64 {
 // goLimit is the limit of the Go runtime; see above.
 func goLimit(limit, anonymous, held int64) int64 {
 	outside := max(anonymous-held, 0)
-	return max(limit/10*9-outside, minGoMemory)
+	return max(limit/10*9-outside, goFloor(limit))
+}
+
+// inUse is what the process holds where the Go runtime holds so many bytes, of which so many are garbage.
+func inUse(limit, anonymous, held, garbage int64) int64 {
+	outside := max(anonymous-held, 0)
+	return outside + max(min(held, anonymous)-garbage, goFloor(limit))
 }
 
 // garbage is how many bytes of the Go heap a collection would give back: what died since the last one, and what is free.
@@ -117,7 +128,8 @@ func (g *memoryGovernor) use() engine.MemoryUse {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := time.Now(); g.at.IsZero() || now.Sub(g.at) > memoryAge {
-		g.last, g.at = engine.MemoryUse{Used: uint64(max(anonymous()-garbage(), 0)), Limit: uint64(g.limit / 20 * 17)}, now
+		used := inUse(g.limit, anonymous(), goMemory(), garbage())
+		g.last, g.at = engine.MemoryUse{Used: uint64(used), Limit: uint64(g.limit / 20 * 17)}, now
 	}
 	return g.last
 }
@@ -138,8 +150,12 @@ func (g *memoryGovernor) govern(log *slog.Logger) (stop func()) {
 		defer close(done)
 		tick := time.NewTicker(memoryInterval)
 		defer tick.Stop()
-		for {
-			debug.SetMemoryLimit(goLimit(g.limit, anonymous(), goMemory()))
+		for set := int64(0); ; {
+			// Setting it stops the world for a moment: not for a change of a percent.
+			if next := goLimit(g.limit, anonymous(), goMemory()); max(next-set, set-next) > g.limit/100 {
+				debug.SetMemoryLimit(next)
+				set = next
+			}
 			select {
 			case <-tick.C:
 			case <-ended:

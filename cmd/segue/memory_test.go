@@ -72,7 +72,8 @@ func TestGoLimit(t *testing.T) {
 		"nothing outside":             {10 << 30, 1 << 30, 1 << 30, 9 << 30},
 		"an index":                    {10 << 30, 7 << 30, 1 << 30, 3 << 30},
 		"held, but not resident":      {10 << 30, 1 << 30, 2 << 30, 9 << 30},
-		"an index as large as it all": {10 << 30, 12 << 30, 1 << 30, minGoMemory},
+		"an index as large as it all": {10 << 30, 12 << 30, 1 << 30, 64 << 20},
+		"a small server":              {100 << 20, 120 << 20, 10 << 20, 25 << 20},
 	} {
 		if got := goLimit(c.container, c.anonymous, c.held); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
@@ -80,6 +81,28 @@ func TestGoLimit(t *testing.T) {
 	}
 	if held := goMemory(); held < 1<<20 || held > 1<<40 {
 		t.Errorf("the runtime holds %d", held)
+	}
+}
+
+// TestInUse: what a collection would give back does not count; what the collector is never asked to go below does, so that the limit of
+// writes and that of the runtime never add up to more than nine tenths.
+func TestInUse(t *testing.T) {
+	for name, c := range map[string]struct{ limit, anonymous, held, garbage, want int64 }{
+		"no limit":              {0, 3 << 30, 1 << 30, 1 << 29, 3<<30 - 1<<29},
+		"much garbage":          {10 << 30, 3 << 30, 2 << 30, 2<<30 - 1<<20, 1<<30 + 64<<20},
+		"a small heap":          {100 << 20, 60 << 20, 10 << 20, 0, 50<<20 + 25<<20},
+		"held, but not present": {10 << 30, 1 << 30, 2 << 30, 0, 1 << 30},
+	} {
+		if got := inUse(c.limit, c.anonymous, c.held, c.garbage); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+	for limit := int64(leastMemory); limit < 1<<40; limit += limit / 7 {
+		for outside := int64(0); outside < limit; outside += limit / 64 {
+			if inUse(limit, outside, 0, 0) <= limit/20*17 && outside+goLimit(limit, outside, 0) > limit/10*9 {
+				t.Fatalf("limit %d, %d outside: writes are taken, and the heap may grow to %d", limit, outside, goLimit(limit, outside, 0))
+			}
+		}
 	}
 }
 
@@ -105,7 +128,7 @@ func TestGarbageIsNotUsed(t *testing.T) {
 	}
 	const size = 64 << 20
 	use := func() int64 {
-		g := memoryGovernor{limit: 1 << 40}
+		var g memoryGovernor // without a limit: a floor would hide a small heap
 		return int64(g.use().Used)
 	}
 	touched := func() []byte {
