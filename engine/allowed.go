@@ -41,13 +41,6 @@ func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allo
 		return a, nil
 	}
 	a.program = programOf(f, x)
-	for _, name := range x.Sets {
-		s, err := r.excluded(ctx, name)
-		if err != nil {
-			return allowance{}, err
-		}
-		a.sets = append(a.sets, s)
-	}
 	a.result, err = r.filters.Evaluate(ctx, a.program)
 	if errors.Is(err, filter.ErrTooManyAttributes) {
 		var p problems
@@ -58,6 +51,15 @@ func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allo
 		return allowance{}, err
 	}
 	a.set = a.result.Set
+	// After Evaluate: sets of before could name a slot that was given to another item, which is allowed, between the two.
+	for _, name := range x.Sets {
+		s, err := r.excluded(ctx, name)
+		if err != nil {
+			a.release()
+			return allowance{}, err
+		}
+		a.sets = append(a.sets, s)
+	}
 	if len(x.ItemIDs) > 0 || len(x.Sets) > 0 || expired {
 		a.own = r.filters.Scratch()
 		a.own.CopyFrom(a.set)

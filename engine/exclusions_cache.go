@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/segue-ann/segue/engine/filter"
 	"github.com/segue-ann/segue/hnsw"
 )
 
@@ -50,7 +51,7 @@ type excluded struct {
 	release uint64   // release.serial
 	version uint64   // of the release's filters: what moved since is not in slots
 	hashes  []uint64 // of the item ids, ascending
-	slots   []uint32 // of the items that exist, in no order; nil where dense is set
+	slots   []uint32 // of its items that exist, in no order; nil where dense is set. Never one that its item has left: it may be given away
 	dense   *hnsw.SlotSet
 	expires int64 // when the first entry expires, microseconds; 0 never
 	expired int64 // when the last entry expired that was left out, and would not have been before; 0 none
@@ -263,29 +264,35 @@ func (x *excluded) current(r *release, now int64) bool {
 // over says whether other entries have expired now; also fewer, where the clock was set back.
 func (x *excluded) over(now int64) bool { return x.expires != 0 && x.expires <= now || now < x.expired }
 
-// advanceExcluded returns x after slots moved.
-func (r *release) advanceExcluded(x *excluded, moved []uint32, version uint64) *excluded {
+// advanceExcluded returns x after slots moved. A searcher is held since before: a slot that was live has had one item only.
+func (r *release) advanceExcluded(x *excluded, moved []filter.Move, version uint64) *excluded {
 	y := *x
 	y.version = version
 	if len(moved) == 0 {
 		return &y
 	}
-	changed := make(map[uint32]bool, len(moved)) // slot -> whether it is excluded now
-	for _, slot := range moved {
-		_, changed[slot] = slices.BinarySearch(x.hashes, maphash.Bytes(r.engine.exclusions.seed, r.table.entries.at(slot).idBytes()))
+	now := make(map[uint32]bool, len(moved)) // slot -> whether an excluded item has it
+	for _, m := range moved {
+		now[m.Slot] = m.Live && x.holds(&r.engine.exclusions, r.table.entries.at(m.Slot).idBytes())
 	}
-	return y.withSlots(func(add func(slot uint32)) {
-		x.each(func(slot uint32) {
-			if _, again := changed[slot]; !again {
-				add(slot)
-			}
-		})
-		for slot, is := range changed {
+	if x.dense != nil {
+		y.dense = x.dense.Clone()
+		for slot, is := range now {
 			if is {
-				add(slot)
+				y.dense.Add(slot)
+			} else {
+				y.dense.Remove(slot)
 			}
 		}
-	})
+		return &y
+	}
+	y.slots = slices.DeleteFunc(slices.Clone(x.slots), func(slot uint32) bool { _, moved := now[slot]; return moved })
+	for slot, is := range now {
+		if is {
+			y.slots = append(y.slots, slot)
+		}
+	}
+	return &y
 }
 
 // each calls fn with every slot.

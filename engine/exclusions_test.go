@@ -105,6 +105,9 @@ func (m *model) searchAllowed(t *rapid.T) {
 	if err := allowed.agrees(req.Query.Vector, req.K, "", res.Neighbors); err != nil {
 		t.Fatalf("%q %+v: %v", s, req, err)
 	}
+	for _, set := range x.Sets {
+		m.cachedSlots(t, set)
+	}
 	none := f == nil && x.none()
 	if res.Info.Filtered == none || !none && res.Info.Matching != len(allowed.items) {
 		t.Fatalf("%q %+v: %d of %d match", s, req, res.Info.Matching, len(allowed.items))
@@ -114,7 +117,29 @@ func (m *model) searchAllowed(t *rapid.T) {
 	}
 }
 
-// TestExclusionsFollowReleases: slots of an excluded item change with every upsert; it stays excluded, also beyond what the index remembers
+// cachedSlots checks that a cached set has exactly the slots of its items: one that no item has could be given to another item, between a
+// search's look at the set and its look at what is live.
+func (m *model) cachedSlots(t *rapid.T, set string) {
+	r := m.c.published.Load()
+	x, err := r.excluded(context.Background(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []uint32
+	x.each(func(slot uint32) { got = append(got, slot) })
+	for id := range m.excluded[set] {
+		if slot, ok := r.table.slotOf(id); ok {
+			want = append(want, slot)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Fatalf("set %q has slots %v, its items %v", set, got, want)
+	}
+}
+
+// TestExclusionsFollowSlots: slots of an excluded item change with every upsert; it stays excluded, also beyond what the index remembers
 // of moves, and while the set changes.
 func TestExclusionsFollowSlots(t *testing.T) {
 	c := newTestCollection(t, 2, L2)

@@ -200,7 +200,7 @@ func TestEvaluateAllocates(t *testing.T) {
 	}
 }
 
-// TestMoved: whoever knows what slots held at one version learns every slot that is different at a later one, or that it cannot.
+// TestMoved: whoever knows which slots held items at one version learns which do at a later one, or that it cannot.
 func TestMoved(t *testing.T) {
 	x := New(nil, false)
 	r := rand.New(rand.NewPCG(11, 12))
@@ -224,7 +224,7 @@ func TestMoved(t *testing.T) {
 		x.Publish()
 		history = append(history, maps.Clone(live))
 		since := len(history) - 1 - r.IntN(min(len(history), 1000))
-		slots, version, ok := x.Moved(uint64(since))
+		moved, version, ok := x.Moved(uint64(since))
 		if version != uint64(len(history)-1) {
 			t.Fatalf("version %d, want %d", version, len(history)-1)
 		}
@@ -232,13 +232,13 @@ func TestMoved(t *testing.T) {
 			unknown++
 			continue
 		}
-		told := map[uint32]bool{}
-		for _, s := range slots {
-			told[s] = true
+		told := maps.Clone(history[since])
+		for _, m := range moved {
+			told[m.Slot] = m.Live
 		}
 		for slot, is := range live {
-			if history[since][slot] != is && !told[slot] {
-				t.Fatalf("slot %d differs between versions %d and %d and is not told", slot, since, version)
+			if told[slot] != is {
+				t.Fatalf("slot %d between versions %d and %d: told %v, want %v", slot, since, version, told[slot], is)
 			}
 		}
 	}

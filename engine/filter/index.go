@@ -52,6 +52,12 @@ type view struct {
 	moved   []moves          // slots that got or lost an item, oldest first
 }
 
+// Move says that a slot got an item, or was settled, or else lost its item.
+type Move struct {
+	Slot uint32
+	Live bool
+}
+
 // group is what one Publish changed.
 type group struct {
 	version uint64
@@ -65,10 +71,10 @@ type change struct {
 	old, attributes []byte // encoded; empty where not live
 }
 
-// moves are the slots that got or lost an item in some groups.
+// moves are those of some groups.
 type moves struct {
 	last  uint64 // version of the last of the groups
-	slots []uint32
+	slots []Move // in the order of the groups
 }
 
 // Bounds of what Moved knows: the number of slots in all, and in one of the moves that groups are gathered in.
@@ -163,16 +169,21 @@ func (x *Index) Publish() {
 	}
 	clear(x.scratch)
 	var live stage
+	moved := make([]Move, 0, len(x.settled)+len(x.staged))
+	for _, slot := range x.settled {
+		moved = append(moved, Move{slot, true})
+	}
 	for _, c := range x.staged {
 		if c.live == c.wasLive {
 			continue
 		}
 		live.touched = append(live.touched, c.slot)
+		moved = append(moved, Move{c.slot, c.live})
 		if c.live {
 			live.pairs = append(live.pairs, pair{slot: c.slot})
 		}
 	}
-	v.moved = addMoves(v.moved, v.version, append(x.settled, live.touched...))
+	v.moved = addMoves(v.moved, v.version, moved)
 	v.live = x.push(v.live, &live)
 	v.recent = remember(v.recent, group{version: v.version, changes: x.staged})
 	x.staged, x.settled = nil, nil
@@ -203,7 +214,7 @@ func remember(recent []group, g group) []group {
 }
 
 // addMoves appends what one group moved, and forgets the oldest beyond maxMoved.
-func addMoves(moved []moves, version uint64, slots []uint32) []moves {
+func addMoves(moved []moves, version uint64, slots []Move) []moves {
 	if len(slots) == 0 {
 		return moved
 	}
@@ -225,16 +236,21 @@ func addMoves(moved []moves, version uint64, slots []uint32) []moves {
 }
 
 // Moved returns the version published last, and the slots that got or lost an item, or were settled, after the version since: all of
-// them, and maybe some of before. It returns false where that is not known any more.
-func (x *Index) Moved(since uint64) (slots []uint32, version uint64, ok bool) {
+// them, and maybe some of before, in the order of the changes, so that what is told of a slot last is how it is. It returns false where
+// that is not known any more.
+func (x *Index) Moved(since uint64) (moved []Move, version uint64, ok bool) {
 	v := x.view.Load()
 	if since > v.version || len(v.moved) > 0 && len(v.moved[0].slots) == 0 && since < v.moved[0].last {
 		return nil, v.version, false
 	}
-	for i := len(v.moved) - 1; i >= 0 && v.moved[i].last > since; i-- {
-		slots = append(slots, v.moved[i].slots...)
+	from := len(v.moved)
+	for from > 0 && v.moved[from-1].last > since {
+		from--
 	}
-	return slots, v.version, true
+	for _, m := range v.moved[from:] {
+		moved = append(moved, m.slots...)
+	}
+	return moved, v.version, true
 }
 
 // stageColumns compares old and new attributes of every staged slot.
