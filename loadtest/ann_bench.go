@@ -14,7 +14,7 @@ import (
 
 // ANNOptions says what to build. Zero fields mean their defaults.
 type ANNOptions struct {
-	Engine         string // segue, coder or exact; default segue
+	Engine         string // one of EngineNames; default segue
 	M              int    // default 16; segue takes 4..64
 	EfConstruction int    // default 100; segue takes 8..4096
 	BuildThreads   int    // goroutines that insert; default one a processor; coder uses 1

@@ -96,16 +96,24 @@ func TestCoderEngine(t *testing.T) {
 func TestSegueEngine(t *testing.T) {
 	for _, m := range metrics {
 		d := testData(t, m)
-		results := measure(t, d, ANNOptions{EfConstruction: 40, BuildThreads: 2, Threads: 2}, 16, 128)
-		for _, r := range results {
-			checkLine(t, r, d)
-			if *r.HopsPerQuery < 1 || *r.HopsPerQuery > r.DistancesPerQuery {
-				t.Errorf("%v: %+v", m, r)
+		var bytes []float64
+		for _, engine := range []string{"segue", "segue-f16"} {
+			results := measure(t, d, ANNOptions{Engine: engine, EfConstruction: 40, BuildThreads: 2, Threads: 2}, 16, 128)
+			for _, r := range results {
+				checkLine(t, r, d)
+				if *r.HopsPerQuery < 1 || *r.HopsPerQuery > r.DistancesPerQuery {
+					t.Errorf("%s, %v: %+v", engine, m, r)
+				}
 			}
+			// Rows inserted by several goroutines are found under their own numbers: a wrong map of slots has a recall near .013.
+			if low, high := results[0], results[1]; high.Recall < 0.95 || low.DistancesPerQuery >= high.DistancesPerQuery {
+				t.Errorf("%s, %v: %+v", engine, m, results)
+			}
+			bytes = append(bytes, results[0].BytesPerVector)
 		}
-		// Rows inserted by several goroutines are found under their own numbers: a wrong map of slots has a recall near .013.
-		if low, high := results[0], results[1]; high.Recall < 0.95 || low.DistancesPerQuery >= high.DistancesPerQuery {
-			t.Errorf("%v: %+v", m, results)
+		// Rows of 24 components are padded to 32: 128 bytes, or 64.
+		if saved := bytes[0] - bytes[1]; saved < 60 || saved > 68 {
+			t.Errorf("%v: %v bytes a vector, and %v in half precision", m, bytes[0], bytes[1])
 		}
 	}
 }

@@ -3,8 +3,8 @@
 //
 // # Vocabulary
 //
-// An [Engine] is one kind of index under test: segue (package hnsw), exact (a scan of every row) or coder (coder/hnsw; see
-// package baseline for what it can do). Rows are numbered from 0 in the order of the base; engines answer in rows.
+// An [Engine] is one kind of index under test: segue (package hnsw), segue-f16 (the same with vectors in half precision), exact (a
+// scan of every row) or coder (coder/hnsw; see package baseline for what it can do). Rows are numbered from 0 in the order of the base; engines answer in rows.
 //
 // # What is measured, and how
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/segue-ann/segue/hnsw"
 	"github.com/segue-ann/segue/internal/groundtruth"
 )
 
@@ -48,12 +49,14 @@ type Work struct {
 const unknownHops = -1
 
 // EngineNames are the engines [BuildANN] knows.
-func EngineNames() []string { return []string{"segue", "coder", "exact"} }
+func EngineNames() []string { return []string{"segue", "segue-f16", "coder", "exact"} }
 
 func newEngine(name string) (Engine, error) {
 	switch name {
 	case "segue":
-		return &segueEngine{}, nil
+		return &segueEngine{precision: hnsw.Float32}, nil
+	case "segue-f16":
+		return &segueEngine{precision: hnsw.Float16}, nil
 	case "coder":
 		return &coderEngine{}, nil
 	case "exact":

@@ -13,6 +13,7 @@ import (
 
 // segueEngine is package hnsw, used as package engine uses it: one Acquire and Release a search.
 type segueEngine struct {
+	precision hnsw.Precision
 	index     *hnsw.Index
 	rows      []uint32 // by slot; with several build threads slots are not in the order of rows
 	ef        int
@@ -35,7 +36,8 @@ func segueMetric(m groundtruth.Metric) hnsw.Metric {
 
 func (e *segueEngine) Build(ctx context.Context, b Build) error {
 	index, err := hnsw.New(hnsw.Options{
-		Dim: b.Dim, Metric: segueMetric(b.Metric), M: b.M, EfConstruction: b.EfConstruction, MaxSlots: b.Rows(), Seed: b.Seed,
+		Dim: b.Dim, Metric: segueMetric(b.Metric), Precision: e.precision, M: b.M, EfConstruction: b.EfConstruction,
+		MaxSlots: b.Rows(), Seed: b.Seed,
 	})
 	if err != nil {
 		return err

@@ -43,7 +43,8 @@ func newBenchANNCommand() *cobra.Command {
 			"neighbors are computed exactly first.\n\n" +
 			"Recall counts ties by exact distance. qps is queries over the time the busiest thread spent in search\n" +
 			"calls. Distances and hops do not depend on the machine; times do.\n\n" +
-			"Engines: segue; exact, a scan of every row; coder, github.com/coder/hnsw v0.6.1, built on one thread with\n" +
+			"Engines: segue; segue-f16, with vectors in half precision; exact, a scan of every row; coder,\n" +
+			"github.com/coder/hnsw v0.6.1, built on one thread with\n" +
 			"EfSearch = ef-construction and asked with EfSearch = ef.",
 		Example: "  segue bench ann --base my.npy --metric cosine\n" +
 			"  segue bench ann --base testdata/mnist784/base_u8.npy.gz --queries testdata/mnist784/query_u8.npy.gz \\\n" +

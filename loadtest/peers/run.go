@@ -88,7 +88,9 @@ func (o *Options) Validate() error {
 }
 
 // LibraryNames are the libraries [Run] knows, in the order of the report.
-func LibraryNames() []string { return []string{"segue", "hnswlib", "faiss-flat", "faiss-sq8", "coder"} }
+func LibraryNames() []string {
+	return []string{"segue", "segue-f16", "hnswlib", "faiss-flat", "faiss-sq8", "coder"}
+}
 
 // libraries returns what o asks for; drivers are compiled. The error is a [*MissingError] if a library asked for is not installed.
 func (o *Options) libraries(ctx context.Context) ([]Library, error) {
@@ -110,11 +112,14 @@ func (o *Options) libraries(ctx context.Context) ([]Library, error) {
 			return &foreign{program: program, args: args, m: m, efConstruction: efConstruction}, nil
 		}
 	}
+	segue := fmt.Sprintf("this commit, M %d, efConstruction %d", segueM, segueEfConstruction)
+	newSegue := func(engine string) func(*prepared) (contestant, error) {
+		return newInProcess(loadtest.ANNOptions{Engine: engine, M: segueM, EfConstruction: segueEfConstruction, BuildThreads: buildThreads})
+	}
 	faiss := "Faiss " + versions["faiss"] + fmt.Sprintf(", M %d, efConstruction %d, ", faissM, faissEfConstruction)
 	all := []Library{
-		{"segue", fmt.Sprintf("this commit, M %d, efConstruction %d", segueM, segueEfConstruction), newInProcess(loadtest.ANNOptions{
-			Engine: "segue", M: segueM, EfConstruction: segueEfConstruction, BuildThreads: buildThreads,
-		})},
+		{"segue", segue, newSegue("segue")},
+		{"segue-f16", segue + ", vectors in half precision", newSegue("segue-f16")},
 		{
 			"hnswlib", fmt.Sprintf("hnswlib %s, M %d, efConstruction %d, float32", versions["hnswlib"], hnswlibM, hnswlibEfConstruction),
 			driven(programs["hnswlib"], hnswlibM, hnswlibEfConstruction),
