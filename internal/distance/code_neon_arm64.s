@@ -6,334 +6,70 @@
 // The code kernels of plain NEON: products in 16 bits, two to a lane (7-bit codes cannot overflow it: |2*127*-128| < 1<<15),
 // added in pairs to 32 bits. The codes of a row count as signed bytes where the query is signed; below 128 that is the same.
 
+#define L2(q, r, t, a, b, c, d) \
+	UABD16B(q, r, q)        \
+	UABD16B(q+1, r+1, q+1)  \
+	UABD16B(q+2, r+2, q+2)  \
+	UABD16B(q+3, r+3, q+3)  \
+	UMULL8H(q, q, t)        \
+	UMULL8H(q+1, q+1, t+1)  \
+	UMULL8H(q+2, q+2, t+2)  \
+	UMULL8H(q+3, q+3, t+3)  \
+	UMLAL28H(q, q, t)       \
+	UMLAL28H(q+1, q+1, t+1) \
+	UMLAL28H(q+2, q+2, t+2) \
+	UMLAL28H(q+3, q+3, t+3) \
+	UADALP4S(t, a)          \
+	UADALP4S(t+1, b)        \
+	UADALP4S(t+2, c)        \
+	UADALP4S(t+3, d)
+
+#define DOT(q, r, t, a, b, c, d) \
+	SMULL8H(q, r, t)        \
+	SMULL8H(q+1, r+1, t+1)  \
+	SMULL8H(q+2, r+2, t+2)  \
+	SMULL8H(q+3, r+3, t+3)  \
+	SMLAL28H(q, r, t)       \
+	SMLAL28H(q+1, r+1, t+1) \
+	SMLAL28H(q+2, r+2, t+2) \
+	SMLAL28H(q+3, r+3, t+3) \
+	SADALP4S(t, a)          \
+	SADALP4S(t+1, b)        \
+	SADALP4S(t+2, c)        \
+	SADALP4S(t+3, d)
+
 // l2U7NEON scores rows by squared Euclidean distance.
 //
 // func l2U7NEON(query *uint8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *uint32, ahead int) (done int)
 TEXT ·l2U7NEON(SB), NOSPLIT, $0-72
-	MOVD rows+8(FP), R1
-	MOVD rowBytes+16(FP), R2
-	MOVD last+24(FP), R3
-	MOVD slots+32(FP), R4
-	MOVD n+40(FP), R5
-	MOVD out+48(FP), R6
-	MOVD ahead+56(FP), R7
-	HEAD
+	BEGIN(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
 	MOVD query+0(FP), R0
-
-row:
-	ROW
-	MOVD R0, R11
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-
-step:
-	PRFM (R9), PLDL1KEEP
-	ADD  $64, R9
-	VLD1.P 64(R8), [V4.B16, V5.B16, V6.B16, V7.B16]
-	VLD1.P 64(R11), [V16.B16, V17.B16, V18.B16, V19.B16]
-	UABD16B(16, 4, 4)
-	UABD16B(17, 5, 5)
-	UABD16B(18, 6, 6)
-	UABD16B(19, 7, 7)
-	UMULL8H(4, 4, 16)
-	UMULL8H(5, 5, 17)
-	UMULL8H(6, 6, 18)
-	UMULL8H(7, 7, 19)
-	UMLAL28H(4, 4, 16)
-	UMLAL28H(5, 5, 17)
-	UMLAL28H(6, 6, 18)
-	UMLAL28H(7, 7, 19)
-	UADALP4S(16, 0)
-	UADALP4S(17, 1)
-	UADALP4S(18, 2)
-	UADALP4S(19, 3)
-	SUBS $64, R10
-	BNE  step
-	VADD V1.S4, V0.S4, V0.S4
-	VADD V3.S4, V2.S4, V2.S4
-	VADD V2.S4, V0.S4, V0.S4
-	VADDV V0.S4, V0
-	FMOVS F0, (R6)
-	ADD  $4, R6
-	ADD  $4, R4
-	SUB  $1, R5
-	JMP  row
-
-done:
-	MOVD n+40(FP), R8
-	SUB  R5, R8
-	MOVD R8, done+64(FP)
-	RET
+	SCORE(LINE, L2, SUM4D)
+	END(n+40(FP), done+64(FP))
 
 // dotU7S8NEON scores rows by dot product.
 //
 // func dotU7S8NEON(query *int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *int32, ahead int) (done int)
 TEXT ·dotU7S8NEON(SB), NOSPLIT, $0-72
-	MOVD rows+8(FP), R1
-	MOVD rowBytes+16(FP), R2
-	MOVD last+24(FP), R3
-	MOVD slots+32(FP), R4
-	MOVD n+40(FP), R5
-	MOVD out+48(FP), R6
-	MOVD ahead+56(FP), R7
-	HEAD
+	BEGIN(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
 	MOVD query+0(FP), R0
+	SCORE(LINE, DOT, SUM4D)
+	END(n+40(FP), done+64(FP))
 
-row:
-	ROW
-	MOVD R0, R11
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-
-step:
-	PRFM (R9), PLDL1KEEP
-	ADD  $64, R9
-	VLD1.P 64(R8), [V4.B16, V5.B16, V6.B16, V7.B16]
-	VLD1.P 64(R11), [V16.B16, V17.B16, V18.B16, V19.B16]
-	SMULL8H(16, 4, 20)
-	SMULL8H(17, 5, 21)
-	SMULL8H(18, 6, 22)
-	SMULL8H(19, 7, 23)
-	SMLAL28H(16, 4, 20)
-	SMLAL28H(17, 5, 21)
-	SMLAL28H(18, 6, 22)
-	SMLAL28H(19, 7, 23)
-	SADALP4S(20, 0)
-	SADALP4S(21, 1)
-	SADALP4S(22, 2)
-	SADALP4S(23, 3)
-	SUBS $64, R10
-	BNE  step
-	VADD V1.S4, V0.S4, V0.S4
-	VADD V3.S4, V2.S4, V2.S4
-	VADD V2.S4, V0.S4, V0.S4
-	VADDV V0.S4, V0
-	FMOVS F0, (R6)
-	ADD  $4, R6
-	ADD  $4, R4
-	SUB  $1, R5
-	JMP  row
-
-done:
-	MOVD n+40(FP), R8
-	SUB  R5, R8
-	MOVD R8, done+64(FP)
-	RET
-
-// l2U7QuadNEON is l2U7NEON for four queries: Vi belongs to query i.
+// l2U7QuadNEON is l2U7NEON for four queries.
 //
 // func l2U7QuadNEON(queries *[4]*uint8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *[4]uint32, ahead int) (done int)
 TEXT ·l2U7QuadNEON(SB), NOSPLIT, $0-72
-	MOVD rows+8(FP), R1
-	MOVD rowBytes+16(FP), R2
-	MOVD last+24(FP), R3
-	MOVD slots+32(FP), R4
-	MOVD n+40(FP), R5
-	MOVD out+48(FP), R6
-	MOVD ahead+56(FP), R7
-	HEAD
-	MOVD queries+0(FP), R8
-	LDP  (R8), (R19, R20)
-	LDP  16(R8), (R21, R22)
-
-row:
-	ROW
-	MOVD R19, R11
-	MOVD R20, R12
-	MOVD R21, R13
-	MOVD R22, R14
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-
-step:
-	PRFM (R9), PLDL1KEEP
-	ADD  $64, R9
-	VLD1.P 64(R8), [V16.B16, V17.B16, V18.B16, V19.B16]
-	VLD1.P 64(R11), [V20.B16, V21.B16, V22.B16, V23.B16]
-	UABD16B(20, 16, 20)
-	UABD16B(21, 17, 21)
-	UABD16B(22, 18, 22)
-	UABD16B(23, 19, 23)
-	UMULL8H(20, 20, 24)
-	UMULL8H(21, 21, 25)
-	UMULL8H(22, 22, 26)
-	UMULL8H(23, 23, 27)
-	UMLAL28H(20, 20, 24)
-	UMLAL28H(21, 21, 25)
-	UMLAL28H(22, 22, 26)
-	UMLAL28H(23, 23, 27)
-	UADALP4S(24, 0)
-	UADALP4S(25, 0)
-	UADALP4S(26, 0)
-	UADALP4S(27, 0)
-	VLD1.P 64(R12), [V20.B16, V21.B16, V22.B16, V23.B16]
-	UABD16B(20, 16, 20)
-	UABD16B(21, 17, 21)
-	UABD16B(22, 18, 22)
-	UABD16B(23, 19, 23)
-	UMULL8H(20, 20, 24)
-	UMULL8H(21, 21, 25)
-	UMULL8H(22, 22, 26)
-	UMULL8H(23, 23, 27)
-	UMLAL28H(20, 20, 24)
-	UMLAL28H(21, 21, 25)
-	UMLAL28H(22, 22, 26)
-	UMLAL28H(23, 23, 27)
-	UADALP4S(24, 1)
-	UADALP4S(25, 1)
-	UADALP4S(26, 1)
-	UADALP4S(27, 1)
-	VLD1.P 64(R13), [V20.B16, V21.B16, V22.B16, V23.B16]
-	UABD16B(20, 16, 20)
-	UABD16B(21, 17, 21)
-	UABD16B(22, 18, 22)
-	UABD16B(23, 19, 23)
-	UMULL8H(20, 20, 24)
-	UMULL8H(21, 21, 25)
-	UMULL8H(22, 22, 26)
-	UMULL8H(23, 23, 27)
-	UMLAL28H(20, 20, 24)
-	UMLAL28H(21, 21, 25)
-	UMLAL28H(22, 22, 26)
-	UMLAL28H(23, 23, 27)
-	UADALP4S(24, 2)
-	UADALP4S(25, 2)
-	UADALP4S(26, 2)
-	UADALP4S(27, 2)
-	VLD1.P 64(R14), [V20.B16, V21.B16, V22.B16, V23.B16]
-	UABD16B(20, 16, 20)
-	UABD16B(21, 17, 21)
-	UABD16B(22, 18, 22)
-	UABD16B(23, 19, 23)
-	UMULL8H(20, 20, 24)
-	UMULL8H(21, 21, 25)
-	UMULL8H(22, 22, 26)
-	UMULL8H(23, 23, 27)
-	UMLAL28H(20, 20, 24)
-	UMLAL28H(21, 21, 25)
-	UMLAL28H(22, 22, 26)
-	UMLAL28H(23, 23, 27)
-	UADALP4S(24, 3)
-	UADALP4S(25, 3)
-	UADALP4S(26, 3)
-	UADALP4S(27, 3)
-	SUBS $64, R10
-	BNE  step
-	VADDP V1.S4, V0.S4, V0.S4
-	VADDP V3.S4, V2.S4, V2.S4
-	VADDP V2.S4, V0.S4, V0.S4
-	VST1.P [V0.S4], 16(R6)
-	ADD  $4, R4
-	SUB  $1, R5
-	JMP  row
-
-done:
-	MOVD n+40(FP), R8
-	SUB  R5, R8
-	MOVD R8, done+64(FP)
-	RET
+	BEGIN(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	FOUR(queries+0(FP))
+	SCORE4(L2, 0, ZERO4, SUM4X4D)
+	END(n+40(FP), done+64(FP))
 
 // dotU7S8QuadNEON is dotU7S8NEON for four queries.
 //
 // func dotU7S8QuadNEON(queries *[4]*int8, rows *uint8, rowBytes, last int, slots *uint32, n int, out *[4]int32, ahead int) (done int)
 TEXT ·dotU7S8QuadNEON(SB), NOSPLIT, $0-72
-	MOVD rows+8(FP), R1
-	MOVD rowBytes+16(FP), R2
-	MOVD last+24(FP), R3
-	MOVD slots+32(FP), R4
-	MOVD n+40(FP), R5
-	MOVD out+48(FP), R6
-	MOVD ahead+56(FP), R7
-	HEAD
-	MOVD queries+0(FP), R8
-	LDP  (R8), (R19, R20)
-	LDP  16(R8), (R21, R22)
-
-row:
-	ROW
-	MOVD R19, R11
-	MOVD R20, R12
-	MOVD R21, R13
-	MOVD R22, R14
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-
-step:
-	PRFM (R9), PLDL1KEEP
-	ADD  $64, R9
-	VLD1.P 64(R8), [V16.B16, V17.B16, V18.B16, V19.B16]
-	VLD1.P 64(R11), [V20.B16, V21.B16, V22.B16, V23.B16]
-	SMULL8H(20, 16, 24)
-	SMULL8H(21, 17, 25)
-	SMULL8H(22, 18, 26)
-	SMULL8H(23, 19, 27)
-	SMLAL28H(20, 16, 24)
-	SMLAL28H(21, 17, 25)
-	SMLAL28H(22, 18, 26)
-	SMLAL28H(23, 19, 27)
-	SADALP4S(24, 0)
-	SADALP4S(25, 0)
-	SADALP4S(26, 0)
-	SADALP4S(27, 0)
-	VLD1.P 64(R12), [V20.B16, V21.B16, V22.B16, V23.B16]
-	SMULL8H(20, 16, 24)
-	SMULL8H(21, 17, 25)
-	SMULL8H(22, 18, 26)
-	SMULL8H(23, 19, 27)
-	SMLAL28H(20, 16, 24)
-	SMLAL28H(21, 17, 25)
-	SMLAL28H(22, 18, 26)
-	SMLAL28H(23, 19, 27)
-	SADALP4S(24, 1)
-	SADALP4S(25, 1)
-	SADALP4S(26, 1)
-	SADALP4S(27, 1)
-	VLD1.P 64(R13), [V20.B16, V21.B16, V22.B16, V23.B16]
-	SMULL8H(20, 16, 24)
-	SMULL8H(21, 17, 25)
-	SMULL8H(22, 18, 26)
-	SMULL8H(23, 19, 27)
-	SMLAL28H(20, 16, 24)
-	SMLAL28H(21, 17, 25)
-	SMLAL28H(22, 18, 26)
-	SMLAL28H(23, 19, 27)
-	SADALP4S(24, 2)
-	SADALP4S(25, 2)
-	SADALP4S(26, 2)
-	SADALP4S(27, 2)
-	VLD1.P 64(R14), [V20.B16, V21.B16, V22.B16, V23.B16]
-	SMULL8H(20, 16, 24)
-	SMULL8H(21, 17, 25)
-	SMULL8H(22, 18, 26)
-	SMULL8H(23, 19, 27)
-	SMLAL28H(20, 16, 24)
-	SMLAL28H(21, 17, 25)
-	SMLAL28H(22, 18, 26)
-	SMLAL28H(23, 19, 27)
-	SADALP4S(24, 3)
-	SADALP4S(25, 3)
-	SADALP4S(26, 3)
-	SADALP4S(27, 3)
-	SUBS $64, R10
-	BNE  step
-	VADDP V1.S4, V0.S4, V0.S4
-	VADDP V3.S4, V2.S4, V2.S4
-	VADDP V2.S4, V0.S4, V0.S4
-	VST1.P [V0.S4], 16(R6)
-	ADD  $4, R4
-	SUB  $1, R5
-	JMP  row
-
-done:
-	MOVD n+40(FP), R8
-	SUB  R5, R8
-	MOVD R8, done+64(FP)
-	RET
+	BEGIN(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	FOUR(queries+0(FP))
+	SCORE4(DOT, 0, ZERO4, SUM4X4D)
+	END(n+40(FP), done+64(FP))

@@ -30,8 +30,9 @@
 // set below saturation (2*127*128 < 1<<15), and integer addition has no order. The float kernels return the same bits for
 // the same input in one tier, whatever the batch, the order of slots or the form (batch, Pair and Quad agree to the bit),
 // but tiers differ from each other by rounding, because each has its own number of partial sums and the assembly fuses
-// multiply and add. L2F16 and DotF16 return the bits that L2F32 and DotF32 have in the same tier for the row made float32. The generic tier never fuses, so it returns the same bits on every architecture. The relative error of
-// L2F32 is below (D/8+16)*2^-24, and that of DotF32 is below the same factor times sum |q*r|.
+// multiply and add. L2F16 and DotF16 return the bits that L2F32 and DotF32 have in the same tier for the row made float32. The
+// generic tier never fuses, so it returns the same bits on every architecture. The relative error of L2F32 is below
+// (D/8+16)*2^-24, and that of DotF32 is below the same factor times sum |q*r|.
 //
 // Float inputs are taken to be finite, and small enough that no sum overflows; NaN and infinities go through as IEEE 754
 // has it. Codes above 127 are a broken invariant of the caller: results are then unspecified and differ between tiers, but
@@ -50,6 +51,11 @@
 // or avx512 on amd64; neon or neondot on arm64. A name that is unknown, or that this machine cannot run, is ignored, and
 // the best tier is used as if it had not been set; Tier says what was chosen. Builds with the race detector have the generic
 // tier only, because the detector does not see what assembly reads.
+//
+// # Assembly
+//
+// A tier's kernels of one kind are one body each, a macro that takes the operation (L2 or DOT) and the load; the functions that Go
+// calls are its uses. What tiers of one architecture share is in kernels_amd64.h and kernels_arm64.h.
 //
 // # Non-goals
 //

@@ -3,362 +3,180 @@
 #include "textflag.h"
 #include "kernels_amd64.h"
 
-// The float kernels of AVX-512: four partial vectors of sixteen floats; a step is 64 floats, and what is left of a row (a
-// whole number of lines) goes to the first of them. Batch and quad add in the same order.
+// The float kernels of AVX-512: four partial vectors of sixteen floats; a step is 64 components, and what is left of a row (a
+// whole number of lines) goes to the first of them, sixteen components at a time. Batch and quad add in the same order, and so do
+// the kernels of half floats, which are those of float32 with another load: their results are those for the row made float32, to
+// the bit.
+
+// L2 and DOT add what components of a row, in a register, and a query, in memory, have in common to a sum; t is for L2's use.
+#define L2(query, row, t, sum) \
+	VSUBPS query, row, t  \
+	VFMADD231PS t, t, sum
+#define DOT(query, row, t, sum) \
+	VFMADD231PS query, row, sum
+
+// SCORE scores rows. load makes sixteen components of a row floats from w bytes, of which the query, where the offset counts
+// by times as much, has 64; lines asks for 4*w bytes ahead; op is L2 or DOT.
+#define SCORE(load, w, by, lines, op) \
+	MOVQ R8, AX                        \
+	ANDQ $~(4*w-1), AX                 \
+row:                                       \
+	ROWQ(SI, R9, R13)                  \
+	ZERO4(X0, X1, X2, X3)              \
+	TESTQ AX, AX                       \
+	JZ   tail                          \
+step:                                      \
+	lines                              \
+	load (BX)(CX*1), Z4                \
+	load w(BX)(CX*1), Z5               \
+	load (2*w)(BX)(CX*1), Z6           \
+	load (3*w)(BX)(CX*1), Z7           \
+	op((DI)(CX*by), Z4, Z4, Z0)        \
+	op(64(DI)(CX*by), Z5, Z5, Z1)      \
+	op(128(DI)(CX*by), Z6, Z6, Z2)     \
+	op(192(DI)(CX*by), Z7, Z7, Z3)     \
+	ADDQ $(4*w), CX                    \
+	CMPQ CX, AX                        \
+	JLT  step                          \
+tail:                                      \
+	CMPQ CX, R8                        \
+	JGE  sum                           \
+	LINES1                             \
+	load (BX)(CX*1), Z4                \
+	op((DI)(CX*by), Z4, Z4, Z0)        \
+	ADDQ $w, CX                        \
+	JMP  tail                          \
+sum:                                       \
+	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y4, X4) \
+	VMOVSS X0, (R12)                   \
+	NEXT(4)
+
+// STEP4 adds 64 components, in Z16-Z19, of one of four queries.
+#define STEP4(query, op, a, b, c, d) \
+	op((query)(CX*1), Z16, Z20, a)    \
+	op(64(query)(CX*1), Z17, Z21, b)  \
+	op(128(query)(CX*1), Z18, Z22, c) \
+	op(192(query)(CX*1), Z19, Z23, d)
+
+// SCORE4 scores rows with four queries: Z0-Z3 belong to the first, Z4-Z7 to the second, and so on.
+#define SCORE4(op) \
+	MOVQ R8, SI                                     \
+	ANDQ $~255, SI                                  \
+row:                                                    \
+	ROWQ(rows+8(FP), last+24(FP), ahead+56(FP))     \
+	ZERO4(X0, X1, X2, X3)                           \
+	ZERO4(X4, X5, X6, X7)                           \
+	ZERO4(X8, X9, X10, X11)                         \
+	ZERO4(X12, X13, X14, X15)                       \
+	TESTQ SI, SI                                    \
+	JZ   tail                                       \
+step:                                                   \
+	LINES4                                          \
+	VMOVUPS (BX)(CX*1), Z16                         \
+	VMOVUPS 64(BX)(CX*1), Z17                       \
+	VMOVUPS 128(BX)(CX*1), Z18                      \
+	VMOVUPS 192(BX)(CX*1), Z19                      \
+	STEP4(DI, op, Z0, Z1, Z2, Z3)                   \
+	STEP4(R9, op, Z4, Z5, Z6, Z7)                   \
+	STEP4(R13, op, Z8, Z9, Z10, Z11)                \
+	STEP4(AX, op, Z12, Z13, Z14, Z15)               \
+	ADDQ $256, CX                                   \
+	CMPQ CX, SI                                     \
+	JLT  step                                       \
+tail:                                                   \
+	CMPQ CX, R8                                     \
+	JGE  sum                                        \
+	LINES1                                          \
+	VMOVUPS (BX)(CX*1), Z16                         \
+	op((DI)(CX*1), Z16, Z20, Z0)                    \
+	op((R9)(CX*1), Z16, Z21, Z4)                    \
+	op((R13)(CX*1), Z16, Z22, Z8)                   \
+	op((AX)(CX*1), Z16, Z23, Z12)                   \
+	ADDQ $64, CX                                    \
+	JMP  tail                                       \
+sum:                                                    \
+	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y1, X1)          \
+	VMOVSS X0, (R12)                                \
+	SUM64F(Z4, Z5, Z6, Z7, Y4, X4, Y5, X5)          \
+	VMOVSS X4, 4(R12)                               \
+	SUM64F(Z8, Z9, Z10, Z11, Y8, X8, Y9, X9)        \
+	VMOVSS X8, 8(R12)                               \
+	SUM64F(Z12, Z13, Z14, Z15, Y12, X12, Y13, X13)  \
+	VMOVSS X12, 12(R12)                             \
+	NEXT(16)
 
 // l2F32AVX512 scores rows by squared Euclidean distance.
 //
 // func l2F32AVX512(query *float32, rows *float32, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
 TEXT ·l2F32AVX512(SB), NOSPLIT, $0-72
-	MOVQ rows+8(FP), SI
-	MOVQ rowBytes+16(FP), R8
-	MOVQ last+24(FP), R9
-	MOVQ slots+32(FP), R10
-	MOVQ n+40(FP), R11
-	MOVQ out+48(FP), R12
-	MOVQ ahead+56(FP), R13
-	HEAD
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
 	MOVQ query+0(FP), DI
-	MOVQ R8, AX
-	ANDQ $~255, AX
-
-row:
-	ROWQ(SI, R9, R13)
-	VXORPS X0, X0, X0
-	VXORPS X1, X1, X1
-	VXORPS X2, X2, X2
-	VXORPS X3, X3, X3
-	TESTQ AX, AX
-	JZ   tail
-
-step:
-	PREFETCHT0 (DX)(CX*1)
-	PREFETCHT0 64(DX)(CX*1)
-	PREFETCHT0 128(DX)(CX*1)
-	PREFETCHT0 192(DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z4
-	VMOVUPS 64(BX)(CX*1), Z5
-	VMOVUPS 128(BX)(CX*1), Z6
-	VMOVUPS 192(BX)(CX*1), Z7
-	VSUBPS (DI)(CX*1), Z4, Z4
-	VSUBPS 64(DI)(CX*1), Z5, Z5
-	VSUBPS 128(DI)(CX*1), Z6, Z6
-	VSUBPS 192(DI)(CX*1), Z7, Z7
-	VFMADD231PS Z4, Z4, Z0
-	VFMADD231PS Z5, Z5, Z1
-	VFMADD231PS Z6, Z6, Z2
-	VFMADD231PS Z7, Z7, Z3
-	ADDQ $256, CX
-	CMPQ CX, AX
-	JLT  step
-
-tail:
-	CMPQ CX, R8
-	JGE  sum
-	PREFETCHT0 (DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z4
-	VSUBPS (DI)(CX*1), Z4, Z4
-	VFMADD231PS Z4, Z4, Z0
-	ADDQ $64, CX
-	JMP  tail
-
-sum:
-	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y4, X4)
-	VMOVSS X0, (R12)
-	ADDQ $4, R10
-	ADDQ $4, R12
-	DECQ R11
-	JMP  row
-done:
-	MOVQ n+40(FP), AX
-	SUBQ R11, AX
-	MOVQ AX, done+64(FP)
-	VZEROUPPER
-	RET
+	SCORE(VMOVUPS, 64, 1, LINES4, L2)
+	ENDQ(n+40(FP), done+64(FP))
 
 // dotF32AVX512 scores rows by dot product.
 //
 // func dotF32AVX512(query *float32, rows *float32, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
 TEXT ·dotF32AVX512(SB), NOSPLIT, $0-72
-	MOVQ rows+8(FP), SI
-	MOVQ rowBytes+16(FP), R8
-	MOVQ last+24(FP), R9
-	MOVQ slots+32(FP), R10
-	MOVQ n+40(FP), R11
-	MOVQ out+48(FP), R12
-	MOVQ ahead+56(FP), R13
-	HEAD
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
 	MOVQ query+0(FP), DI
-	MOVQ R8, AX
-	ANDQ $~255, AX
+	SCORE(VMOVUPS, 64, 1, LINES4, DOT)
+	ENDQ(n+40(FP), done+64(FP))
 
-row:
-	ROWQ(SI, R9, R13)
-	VXORPS X0, X0, X0
-	VXORPS X1, X1, X1
-	VXORPS X2, X2, X2
-	VXORPS X3, X3, X3
-	TESTQ AX, AX
-	JZ   tail
+// l2F16AVX512 scores rows by squared Euclidean distance.
+//
+// func l2F16AVX512(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+TEXT ·l2F16AVX512(SB), NOSPLIT, $0-72
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	MOVQ query+0(FP), DI
+	SCORE(VCVTPH2PS, 32, 2, LINES2, L2)
+	ENDQ(n+40(FP), done+64(FP))
 
-step:
-	PREFETCHT0 (DX)(CX*1)
-	PREFETCHT0 64(DX)(CX*1)
-	PREFETCHT0 128(DX)(CX*1)
-	PREFETCHT0 192(DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z4
-	VMOVUPS 64(BX)(CX*1), Z5
-	VMOVUPS 128(BX)(CX*1), Z6
-	VMOVUPS 192(BX)(CX*1), Z7
-	VFMADD231PS (DI)(CX*1), Z4, Z0
-	VFMADD231PS 64(DI)(CX*1), Z5, Z1
-	VFMADD231PS 128(DI)(CX*1), Z6, Z2
-	VFMADD231PS 192(DI)(CX*1), Z7, Z3
-	ADDQ $256, CX
-	CMPQ CX, AX
-	JLT  step
+// dotF16AVX512 scores rows by dot product.
+//
+// func dotF16AVX512(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
+TEXT ·dotF16AVX512(SB), NOSPLIT, $0-72
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	MOVQ query+0(FP), DI
+	SCORE(VCVTPH2PS, 32, 2, LINES2, DOT)
+	ENDQ(n+40(FP), done+64(FP))
 
-tail:
-	CMPQ CX, R8
-	JGE  sum
-	PREFETCHT0 (DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z4
-	VFMADD231PS (DI)(CX*1), Z4, Z0
-	ADDQ $64, CX
-	JMP  tail
-
-sum:
-	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y4, X4)
-	VMOVSS X0, (R12)
-	ADDQ $4, R10
-	ADDQ $4, R12
-	DECQ R11
-	JMP  row
-done:
-	MOVQ n+40(FP), AX
-	SUBQ R11, AX
-	MOVQ AX, done+64(FP)
-	VZEROUPPER
-	RET
-
-// l2F32QuadAVX512 is l2F32AVX512 for four queries: Z0-Z3 belong to the first, Z4-Z7 to the second, and so on.
+// l2F32QuadAVX512 is l2F32AVX512 for four queries.
 //
 // func l2F32QuadAVX512(queries *[4]*float32, rows *float32, rowBytes, last int, slots *uint32, n int, out *[4]float32, ahead int) (done int)
 TEXT ·l2F32QuadAVX512(SB), NOSPLIT, $0-72
-	MOVQ rows+8(FP), SI
-	MOVQ rowBytes+16(FP), R8
-	MOVQ slots+32(FP), R10
-	MOVQ n+40(FP), R11
-	MOVQ out+48(FP), R12
-	MOVQ ahead+56(FP), R13
-	HEAD
-	MOVQ queries+0(FP), CX
-	MOVQ 0(CX), DI
-	MOVQ 8(CX), R9
-	MOVQ 16(CX), R13
-	MOVQ 24(CX), AX
-	MOVQ R8, SI
-	ANDQ $~255, SI
-
-row:
-	ROWQ(rows+8(FP), last+24(FP), ahead+56(FP))
-	VXORPS X0, X0, X0
-	VXORPS X1, X1, X1
-	VXORPS X2, X2, X2
-	VXORPS X3, X3, X3
-	VXORPS X4, X4, X4
-	VXORPS X5, X5, X5
-	VXORPS X6, X6, X6
-	VXORPS X7, X7, X7
-	VXORPS X8, X8, X8
-	VXORPS X9, X9, X9
-	VXORPS X10, X10, X10
-	VXORPS X11, X11, X11
-	VXORPS X12, X12, X12
-	VXORPS X13, X13, X13
-	VXORPS X14, X14, X14
-	VXORPS X15, X15, X15
-	TESTQ SI, SI
-	JZ   tail
-
-step:
-	PREFETCHT0 (DX)(CX*1)
-	PREFETCHT0 64(DX)(CX*1)
-	PREFETCHT0 128(DX)(CX*1)
-	PREFETCHT0 192(DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z16
-	VMOVUPS 64(BX)(CX*1), Z17
-	VMOVUPS 128(BX)(CX*1), Z18
-	VMOVUPS 192(BX)(CX*1), Z19
-	VSUBPS (DI)(CX*1), Z16, Z20
-	VSUBPS 64(DI)(CX*1), Z17, Z21
-	VSUBPS 128(DI)(CX*1), Z18, Z22
-	VSUBPS 192(DI)(CX*1), Z19, Z23
-	VFMADD231PS Z20, Z20, Z0
-	VFMADD231PS Z21, Z21, Z1
-	VFMADD231PS Z22, Z22, Z2
-	VFMADD231PS Z23, Z23, Z3
-	VSUBPS (R9)(CX*1), Z16, Z20
-	VSUBPS 64(R9)(CX*1), Z17, Z21
-	VSUBPS 128(R9)(CX*1), Z18, Z22
-	VSUBPS 192(R9)(CX*1), Z19, Z23
-	VFMADD231PS Z20, Z20, Z4
-	VFMADD231PS Z21, Z21, Z5
-	VFMADD231PS Z22, Z22, Z6
-	VFMADD231PS Z23, Z23, Z7
-	VSUBPS (R13)(CX*1), Z16, Z20
-	VSUBPS 64(R13)(CX*1), Z17, Z21
-	VSUBPS 128(R13)(CX*1), Z18, Z22
-	VSUBPS 192(R13)(CX*1), Z19, Z23
-	VFMADD231PS Z20, Z20, Z8
-	VFMADD231PS Z21, Z21, Z9
-	VFMADD231PS Z22, Z22, Z10
-	VFMADD231PS Z23, Z23, Z11
-	VSUBPS (AX)(CX*1), Z16, Z20
-	VSUBPS 64(AX)(CX*1), Z17, Z21
-	VSUBPS 128(AX)(CX*1), Z18, Z22
-	VSUBPS 192(AX)(CX*1), Z19, Z23
-	VFMADD231PS Z20, Z20, Z12
-	VFMADD231PS Z21, Z21, Z13
-	VFMADD231PS Z22, Z22, Z14
-	VFMADD231PS Z23, Z23, Z15
-	ADDQ $256, CX
-	CMPQ CX, SI
-	JLT  step
-
-tail:
-	CMPQ CX, R8
-	JGE  sum
-	PREFETCHT0 (DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z16
-	VSUBPS (DI)(CX*1), Z16, Z20
-	VFMADD231PS Z20, Z20, Z0
-	VSUBPS (R9)(CX*1), Z16, Z21
-	VFMADD231PS Z21, Z21, Z4
-	VSUBPS (R13)(CX*1), Z16, Z22
-	VFMADD231PS Z22, Z22, Z8
-	VSUBPS (AX)(CX*1), Z16, Z23
-	VFMADD231PS Z23, Z23, Z12
-	ADDQ $64, CX
-	JMP  tail
-
-sum:
-	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y1, X1)
-	VMOVSS X0, (R12)
-	SUM64F(Z4, Z5, Z6, Z7, Y4, X4, Y5, X5)
-	VMOVSS X4, 4(R12)
-	SUM64F(Z8, Z9, Z10, Z11, Y8, X8, Y9, X9)
-	VMOVSS X8, 8(R12)
-	SUM64F(Z12, Z13, Z14, Z15, Y12, X12, Y13, X13)
-	VMOVSS X12, 12(R12)
-	ADDQ $4, R10
-	ADDQ $16, R12
-	DECQ R11
-	JMP  row
-done:
-	MOVQ n+40(FP), AX
-	SUBQ R11, AX
-	MOVQ AX, done+64(FP)
-	VZEROUPPER
-	RET
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	FOURQ(queries+0(FP))
+	SCORE4(L2)
+	ENDQ(n+40(FP), done+64(FP))
 
 // dotF32QuadAVX512 is dotF32AVX512 for four queries.
 //
 // func dotF32QuadAVX512(queries *[4]*float32, rows *float32, rowBytes, last int, slots *uint32, n int, out *[4]float32, ahead int) (done int)
 TEXT ·dotF32QuadAVX512(SB), NOSPLIT, $0-72
-	MOVQ rows+8(FP), SI
-	MOVQ rowBytes+16(FP), R8
-	MOVQ slots+32(FP), R10
-	MOVQ n+40(FP), R11
-	MOVQ out+48(FP), R12
-	MOVQ ahead+56(FP), R13
-	HEAD
-	MOVQ queries+0(FP), CX
-	MOVQ 0(CX), DI
-	MOVQ 8(CX), R9
-	MOVQ 16(CX), R13
-	MOVQ 24(CX), AX
-	MOVQ R8, SI
-	ANDQ $~255, SI
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), out+48(FP), ahead+56(FP))
+	FOURQ(queries+0(FP))
+	SCORE4(DOT)
+	ENDQ(n+40(FP), done+64(FP))
+
+// widenF16AVX512 makes rows float32: R12 is where the next one goes.
+//
+// func widenF16AVX512(dst *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, ahead int) (done int)
+TEXT ·widenF16AVX512(SB), NOSPLIT, $0-64
+	BEGINQ(rows+8(FP), rowBytes+16(FP), last+24(FP), slots+32(FP), n+40(FP), dst+0(FP), ahead+48(FP))
 
 row:
-	ROWQ(rows+8(FP), last+24(FP), ahead+56(FP))
-	VXORPS X0, X0, X0
-	VXORPS X1, X1, X1
-	VXORPS X2, X2, X2
-	VXORPS X3, X3, X3
-	VXORPS X4, X4, X4
-	VXORPS X5, X5, X5
-	VXORPS X6, X6, X6
-	VXORPS X7, X7, X7
-	VXORPS X8, X8, X8
-	VXORPS X9, X9, X9
-	VXORPS X10, X10, X10
-	VXORPS X11, X11, X11
-	VXORPS X12, X12, X12
-	VXORPS X13, X13, X13
-	VXORPS X14, X14, X14
-	VXORPS X15, X15, X15
-	TESTQ SI, SI
-	JZ   tail
+	ROWQ(SI, R9, R13)
 
 step:
-	PREFETCHT0 (DX)(CX*1)
-	PREFETCHT0 64(DX)(CX*1)
-	PREFETCHT0 128(DX)(CX*1)
-	PREFETCHT0 192(DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z16
-	VMOVUPS 64(BX)(CX*1), Z17
-	VMOVUPS 128(BX)(CX*1), Z18
-	VMOVUPS 192(BX)(CX*1), Z19
-	VFMADD231PS (DI)(CX*1), Z16, Z0
-	VFMADD231PS 64(DI)(CX*1), Z17, Z1
-	VFMADD231PS 128(DI)(CX*1), Z18, Z2
-	VFMADD231PS 192(DI)(CX*1), Z19, Z3
-	VFMADD231PS (R9)(CX*1), Z16, Z4
-	VFMADD231PS 64(R9)(CX*1), Z17, Z5
-	VFMADD231PS 128(R9)(CX*1), Z18, Z6
-	VFMADD231PS 192(R9)(CX*1), Z19, Z7
-	VFMADD231PS (R13)(CX*1), Z16, Z8
-	VFMADD231PS 64(R13)(CX*1), Z17, Z9
-	VFMADD231PS 128(R13)(CX*1), Z18, Z10
-	VFMADD231PS 192(R13)(CX*1), Z19, Z11
-	VFMADD231PS (AX)(CX*1), Z16, Z12
-	VFMADD231PS 64(AX)(CX*1), Z17, Z13
-	VFMADD231PS 128(AX)(CX*1), Z18, Z14
-	VFMADD231PS 192(AX)(CX*1), Z19, Z15
-	ADDQ $256, CX
-	CMPQ CX, SI
-	JLT  step
-
-tail:
-	CMPQ CX, R8
-	JGE  sum
-	PREFETCHT0 (DX)(CX*1)
-	VMOVUPS (BX)(CX*1), Z16
-	VFMADD231PS (DI)(CX*1), Z16, Z0
-	VFMADD231PS (R9)(CX*1), Z16, Z4
-	VFMADD231PS (R13)(CX*1), Z16, Z8
-	VFMADD231PS (AX)(CX*1), Z16, Z12
+	LINES1
+	VCVTPH2PS (BX)(CX*1), Z0
+	VCVTPH2PS 32(BX)(CX*1), Z1
+	VMOVUPS Z0, (R12)(CX*2)
+	VMOVUPS Z1, 64(R12)(CX*2)
 	ADDQ $64, CX
-	JMP  tail
-
-sum:
-	SUM64F(Z0, Z1, Z2, Z3, Y0, X0, Y1, X1)
-	VMOVSS X0, (R12)
-	SUM64F(Z4, Z5, Z6, Z7, Y4, X4, Y5, X5)
-	VMOVSS X4, 4(R12)
-	SUM64F(Z8, Z9, Z10, Z11, Y8, X8, Y9, X9)
-	VMOVSS X8, 8(R12)
-	SUM64F(Z12, Z13, Z14, Z15, Y12, X12, Y13, X13)
-	VMOVSS X12, 12(R12)
-	ADDQ $4, R10
-	ADDQ $16, R12
-	DECQ R11
-	JMP  row
-done:
-	MOVQ n+40(FP), AX
-	SUBQ R11, AX
-	MOVQ AX, done+64(FP)
-	VZEROUPPER
-	RET
+	CMPQ CX, R8
+	JLT  step
+	LEAQ (R12)(R8*2), R12
+	NEXT(0)
+	ENDQ(n+40(FP), done+56(FP))

@@ -48,6 +48,59 @@ headDone:
 aheadDone:                   \
 	XORL CX, CX
 
+// BEGINQ begins a kernel: it takes what the registers above hold from the arguments, and prefetches.
+#define BEGINQ(rows, rowBytes, last, slots, n, out, ahead) \
+	MOVQ rows, SI     \
+	MOVQ rowBytes, R8 \
+	MOVQ last, R9     \
+	MOVQ slots, R10   \
+	MOVQ n, R11       \
+	MOVQ out, R12     \
+	MOVQ ahead, R13   \
+	HEAD
+
+// FOURQ takes the addresses of four queries. They have the registers of what a kernel of four reads from its arguments.
+#define FOURQ(queries) \
+	MOVQ queries, CX \
+	MOVQ 0(CX), DI   \
+	MOVQ 8(CX), R9   \
+	MOVQ 16(CX), R13 \
+	MOVQ 24(CX), AX
+
+// NEXT goes on to the next row; the result of this one has the given bytes.
+#define NEXT(bytes) \
+	ADDQ $4, R10     \
+	ADDQ $bytes, R12 \
+	DECQ R11         \
+	JMP  row
+
+// ENDQ ends a kernel, which returns how many of the n rows it was through with.
+#define ENDQ(n, count) \
+done:                \
+	MOVQ n, AX      \
+	SUBQ R11, AX    \
+	MOVQ AX, count  \
+	VZEROUPPER      \
+	RET
+
+// LINES1, 2 and 4 ask for so many lines of the row to prefetch.
+#define LINES1 \
+	PREFETCHT0 (DX)(CX*1)
+#define LINES2 \
+	LINES1                  \
+	PREFETCHT0 64(DX)(CX*1)
+#define LINES4 \
+	LINES2                   \
+	PREFETCHT0 128(DX)(CX*1) \
+	PREFETCHT0 192(DX)(CX*1)
+
+// ZERO4 clears four registers, named by their lowest parts.
+#define ZERO4(a, b, c, d) \
+	VXORPS a, a, a \
+	VXORPS b, b, b \
+	VXORPS c, c, c \
+	VXORPS d, d, d
+
 // SUM8F adds up the eight floats of Y0 (t is its temporary) into the lowest of X0, halving each time.
 #define SUM8F(y, x, t) \
 	VEXTRACTF128 $1, y, t \
