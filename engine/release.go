@@ -143,10 +143,11 @@ func (r *release) indexOptions(memory *hnsw.Memory) hnsw.Options {
 	}
 }
 
-// maxSlots is how many slots fit the reserved address space, at about 4 bytes a component, the level-0 links
-// and what stands beside them.
+// maxSlots is how many slots fit the reserved address space, of a vector as it is kept, the level-0 links and what stands
+// beside them.
 func (r *release) maxSlots() int {
-	perSlot := int64(4*r.cfg.Dim + 4*2*r.cfg.M + 64)
+	one := hnsw.Options{Dim: r.cfg.Dim, Precision: r.cfg.VectorPrecision, MaxSlots: 1}
+	perSlot := int64(one.VectorBytes() + 4*2*r.cfg.M + 64)
 	return int(min(max(r.engine.opts.ReserveBytes/perSlot, 1024), 1<<28))
 }
 

@@ -132,3 +132,26 @@ func TestFloat16Refuses(t *testing.T) {
 		}
 	}
 }
+
+// TestReserveHoldsPrecision: the vectors of all slots lie within the reserve, and half precision leaves room for more of them.
+func TestReserveHoldsPrecision(t *testing.T) {
+	const dim, reserve = 500, 16 << 20
+	o := testOptions(nil)
+	o.ReserveBytes = reserve
+	e := open(t, t.TempDir(), o)
+	slots := map[VectorPrecision]int{}
+	for _, p := range []VectorPrecision{Float32, Float16} {
+		c, err := e.CreateCollection(t.Context(), CollectionConfig{Name: p.String(), Dim: dim, Metric: L2, VectorPrecision: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		index := c.published.Load().index.Options()
+		if index.VectorBytes() > reserve || index.VectorBytes() < reserve/2 {
+			t.Errorf("%v: %d slots take %d bytes of %d", p, index.MaxSlots, index.VectorBytes(), reserve)
+		}
+		slots[p] = index.MaxSlots
+	}
+	if slots[Float16] < slots[Float32]*3/2 {
+		t.Errorf("%v slots", slots)
+	}
+}
