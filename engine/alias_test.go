@@ -13,13 +13,15 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // TestAliasModel: aliases and collections come, move, and go as in a map, across restarts and losses of power; a name never means two
 // things, and what an alias means answers under it.
 func TestAliasModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		fsys := vfs.NewCrashableMem()
+		fsys := crashfs.New()
 		e, err := Open(context.Background(), "store", testOptions(fsys))
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"github.com/segue-ann/segue/internal/crashfs"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -247,7 +248,7 @@ func TestBacklogTakesWrites(t *testing.T) {
 // nobody waits for it: each restart finds every acknowledged write, at once.
 func TestRestartsWithBacklogLoseNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(24, 1))
-	fs := vfs.NewCrashableMem()
+	fs := crashfs.New()
 	truth := oracleOf(L2, nil)
 	ids := 80
 	for round := range 25 {

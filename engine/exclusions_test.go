@@ -14,6 +14,7 @@ import (
 
 	"github.com/segue-ann/segue/engine/attribute"
 	"github.com/segue-ann/segue/engine/filter"
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // exclude changes exclusion sets, as a caller may.
@@ -304,7 +305,7 @@ func TestExclusionCacheForgets(t *testing.T) {
 
 // TestExclusionsSurvive: acknowledged changes are there after a loss of power.
 func TestExclusionsSurvive(t *testing.T) {
-	fsys := vfs.NewCrashableMem()
+	fsys := crashfs.New()
 	c, err := open(t, "store", testOptions(fsys)).CreateCollection(t.Context(), CollectionConfig{Name: "c", Dim: 1, Metric: L2})
 	if err != nil {
 		t.Fatal(err)

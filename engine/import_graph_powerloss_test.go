@@ -6,8 +6,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // Power is lost at every seventh file-system operation (SEGUE_LONG: at every one) of an import that brings its graph, beside live writes. The job goes on from what
@@ -18,8 +19,8 @@ func TestPowerLossInAnImportOfAGraph(t *testing.T) {
 	cfg := CollectionConfig{Name: "tracks", Dim: dim, Metric: L2, M: 4, EfConstruction: 16}
 	items := randomItems(rand.New(rand.NewPCG(8, 8)), n, dim)
 	_, x := buildElsewhere(t, cfg, items, nil)
-	rec := &crashes{mem: vfs.NewCrashableMem()}
-	e, err := Open(t.Context(), "store", testOptions(errorfs.Wrap(linkAlone{rec.mem, &rec.mu}, rec)))
+	rec := &crashes{mem: crashfs.New()}
+	e, err := Open(t.Context(), "store", testOptions(errorfs.Wrap(rec.mem, rec)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // TestModel runs random operations, restarts and power losses against a map with an exact search. Every
@@ -57,7 +59,7 @@ func TestModel(t *testing.T) {
 const modelDim = 5
 
 type model struct {
-	fs       *vfs.MemFS
+	fs       *crashfs.FS
 	e        *Engine
 	c        *Collection
 	truth    *oracle
@@ -70,7 +72,7 @@ type model struct {
 
 func newModel(t *rapid.T, metric Metric) *model {
 	m := &model{
-		fs:       vfs.NewCrashableMem(),
+		fs:       crashfs.New(),
 		truth:    oracleOf(metric, nil),
 		profiles: map[string][]float32{},
 		excluded: map[string]map[string]bool{},

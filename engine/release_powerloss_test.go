@@ -8,34 +8,22 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // crashes takes a clone of the disk before each operation that changes it, up to what was synced.
 type crashes struct {
-	mem    *vfs.MemFS
+	mem    *crashfs.FS
 	mu     sync.Mutex
 	step   int
 	points []crashed
 }
 
 type crashed struct {
-	fs   *vfs.MemFS
+	fs   *crashfs.FS
 	step int
 	op   string
-}
-
-// linkAlone keeps Link from running beside CrashClone, which mu guards: Link of vfs.MemFS locks a mutex for reading twice, and one
-// that waits to write in between makes both wait for ever.
-type linkAlone struct {
-	vfs.FS
-	mu *sync.Mutex
-}
-
-// Link implements vfs.FS.
-func (l linkAlone) Link(from, to string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.FS.Link(from, to)
 }
 
 func (r *crashes) String() string { return "crashes" }
@@ -53,8 +41,8 @@ func (r *crashes) MaybeError(op errorfs.Op) error {
 // Power is lost at every file-system operation of an import from its start to a rollback. What serves is whole and
 // one of the releases that may serve then; the job goes on from what it acknowledged, and ends with the same result.
 func TestPowerLossAtEveryOperationOfAnImport(t *testing.T) {
-	rec := &crashes{mem: vfs.NewCrashableMem()}
-	o := testOptions(errorfs.Wrap(linkAlone{rec.mem, &rec.mu}, rec))
+	rec := &crashes{mem: crashfs.New()}
+	o := testOptions(errorfs.Wrap(rec.mem, rec))
 	e, err := Open(t.Context(), "store", o)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"github.com/segue-ann/segue/internal/crashfs"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -315,7 +316,7 @@ func TestRequestsForget(t *testing.T) {
 // TestRequestsUnderPowerLoss: what was acknowledged is remembered after any loss of power, and what is remembered was made.
 func TestRequestsUnderPowerLoss(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		fsys := vfs.NewCrashableMem()
+		fsys := crashfs.New()
 		e, err := Open(context.Background(), "store", testOptions(fsys))
 		if err != nil {
 			t.Fatal(err)

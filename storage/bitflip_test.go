@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // image is the content of a store's directory.
@@ -108,7 +110,7 @@ func images(t testing.TB) map[string]image {
 	t.Helper()
 	steps := workload(300)
 	out := make(map[string]image)
-	mem := vfs.NewCrashableMem()
+	mem := crashfs.New()
 	s := mustOpen(t, mem, Options{MemTableBytes: 64 << 10})
 	dumps := runWorkload(t, s, steps)
 	s.sealTail()
@@ -199,7 +201,7 @@ func TestMissingFileIsNamedOrHarmless(t *testing.T) {
 // is lost as a whole and nothing else is.
 func TestBitFlipInLogOfKilledProcess(t *testing.T) {
 	for _, sealed := range []bool{true, false} {
-		mem := vfs.NewCrashableMem()
+		mem := crashfs.New()
 		s := mustOpen(t, mem, Options{})
 		var dumps []string
 		for lsn := uint64(1); lsn <= 20; lsn++ {

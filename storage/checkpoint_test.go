@@ -13,12 +13,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // A checkpoint taken after any step of the workload is the store as of then, whatever is written before it is read, and
 // taking it changes nothing of the store.
 func TestCheckpointIsTheStoreOfItsMoment(t *testing.T) {
-	mem := vfs.NewCrashableMem()
+	mem := crashfs.New()
 	s := mustOpen(t, mem, Options{MemTableBytes: 64 << 10})
 	steps := workload(300)
 	dumps := runWorkload(t, mustOpen(t, vfs.NewMem(), Options{}), steps)
@@ -68,8 +70,8 @@ func TestCheckpointIsTheStoreOfItsMoment(t *testing.T) {
 
 // Power is lost at every operation that makes a checkpoint or takes it away: the store answers as before.
 func TestPowerLossDuringCheckpoint(t *testing.T) {
-	var points []*vfs.MemFS
-	mem := vfs.NewCrashableMem()
+	var points []*crashfs.FS
+	mem := crashfs.New()
 	rng := rand.New(rand.NewPCG(3, 3))
 	record := errorfs.InjectorFunc(func(op errorfs.Op) error {
 		// Only operations of this test's goroutine: the clone must not wait for one that waits for it.

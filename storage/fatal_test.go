@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // faulty is a file system whose operations fail while armed.
@@ -63,7 +65,7 @@ func TestPowerLossAfterFatalDiskError(t *testing.T) {
 		}, func(s *Store) error { return s.db.Flush() }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			mem := vfs.NewCrashableMem()
+			mem := crashfs.New()
 			inj := &faulty{hit: tc.hit, err: tc.err}
 			fatal := make(chan error, 10)
 			s, err := Open(testDir, Options{FS: errorfs.Wrap(mem, inj), OnFatal: func(err error) { fatal <- err }})

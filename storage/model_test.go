@@ -7,9 +7,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // releaseModel is what a release must hold, by plain maps.
@@ -27,7 +28,7 @@ func newReleaseModel() *releaseModel {
 
 // storeMachine drives a store and the model side by side.
 type storeMachine struct {
-	fs       *vfs.MemFS
+	fs       *crashfs.FS
 	s        *Store
 	catalog  map[uint32]CollectionRow
 	highest  uint32
@@ -327,7 +328,7 @@ func diffRows[T any](want, got T) string {
 // Random sequences of everything a store can do, restarts included, against maps.
 func TestStoreAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &storeMachine{fs: vfs.NewMem(), catalog: map[uint32]CollectionRow{}, releases: map[releaseID]*releaseModel{}}
+		m := &storeMachine{fs: crashfs.New(), catalog: map[uint32]CollectionRow{}, releases: map[releaseID]*releaseModel{}}
 		m.open(t)
 		defer func() {
 			if err := m.s.Close(); err != nil {

@@ -12,33 +12,21 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // crashPoint is what a power loss at one file-system operation left, and what the store owes.
 type crashPoint struct {
 	op            string
-	fs            *vfs.MemFS
+	fs            *crashfs.FS
 	percent       int
 	acked, issued int // steps acknowledged before the loss, and started
 }
 
-// linkAlone keeps Link from running beside CrashClone, which mu guards: Link of vfs.MemFS locks a mutex for reading twice, and one
-// that waits to write in between makes both wait for ever.
-type linkAlone struct {
-	vfs.FS
-	mu *sync.Mutex
-}
-
-// Link implements vfs.FS.
-func (l linkAlone) Link(from, to string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.FS.Link(from, to)
-}
-
 // recorder takes a crash clone before each operation that changes the file system.
 type recorder struct {
-	mem *vfs.MemFS
+	mem *crashfs.FS
 	rng *rand.Rand
 
 	mu            sync.Mutex
@@ -94,7 +82,7 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 	steps := workload(300)
 	dumps := runWorkload(t, mustOpen(t, vfs.NewMem(), Options{}), steps)
 	for seed := range seeds(2, 40) {
-		rec := &recorder{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 0))}
+		rec := &recorder{mem: crashfs.New(), rng: rand.New(rand.NewPCG(seed, 0))}
 		recordWorkload(t, rec, steps)
 		t.Logf("seed %d: %d operations, %d crash points", seed, len(rec.points)/2, len(rec.points))
 		if len(rec.points) < 200 {
@@ -112,7 +100,7 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 // recordWorkload does every step, with a restart in the middle: power is lost inside Close and Open too.
 func recordWorkload(t *testing.T, rec *recorder, steps []step) {
 	t.Helper()
-	o := Options{FS: errorfs.Wrap(linkAlone{rec.mem, &rec.mu}, rec), MemTableBytes: 64 << 10}
+	o := Options{FS: errorfs.Wrap(rec.mem, rec), MemTableBytes: 64 << 10}
 	s, err := Open(testDir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +159,7 @@ func (p crashPoint) check(dumps []string) error {
 func TestPowerLossUnderConcurrentWriters(t *testing.T) {
 	const writers, batches, rows = 4, 30, 3
 	for seed := range seeds(3, 60) {
-		mem := vfs.NewCrashableMem()
+		mem := crashfs.New()
 		var (
 			mu      sync.Mutex // guards next and orders Start
 			next    uint64     = 1
@@ -193,7 +181,7 @@ func TestPowerLossUnderConcurrentWriters(t *testing.T) {
 				return nil
 			})
 		)
-		s, err := Open(testDir, Options{FS: errorfs.Wrap(linkAlone{mem, &ackMu}, inWrite), MemTableBytes: 64 << 10})
+		s, err := Open(testDir, Options{FS: errorfs.Wrap(mem, inWrite), MemTableBytes: 64 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +262,7 @@ func (p crashPoint) checkPrefix(rows uint64) error {
 
 // When the marker of a new MANIFEST appears, the MANIFEST must survive a power loss: see pebbleFS.
 func TestPowerLossManifestIsDurableBeforeItsMarker(t *testing.T) {
-	mem := vfs.NewCrashableMem()
+	mem := crashfs.New()
 	markers := 0
 	check := errorfs.InjectorFunc(func(op errorfs.Op) error {
 		_, rest, ok := strings.Cut(op.Path, "marker.manifest.")

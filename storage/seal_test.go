@@ -13,6 +13,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.uber.org/goleak"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // The seal claims exactly what a successful sync covered: not what was written since, and nothing after a sync
@@ -66,7 +68,7 @@ func TestSealClaimsOnlyWhatWasSynced(t *testing.T) {
 // The seal follows the MANIFEST while the store runs, names the logs when it is closed, and stops naming them
 // before they change.
 func TestSealFollowsTheStore(t *testing.T) {
-	mem := vfs.NewCrashableMem()
+	mem := crashfs.New()
 	read := func() sealState {
 		t.Helper()
 		data, err := readFile(mem, testDir+"/"+sealName, maxSealBytes)

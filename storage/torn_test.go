@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/segue-ann/segue/internal/crashfs"
 )
 
 // killedAfter commits n batches of one item each into a store and returns its files as a killed process leaves
 // them, with the dump after each commit; dumps[0] is that of the empty store.
 func killedAfter(t *testing.T, n uint64) (im image, dumps []string) {
 	t.Helper()
-	mem := vfs.NewCrashableMem()
+	mem := crashfs.New()
 	s := mustOpen(t, mem, Options{})
 	for lsn := uint64(0); lsn <= n; lsn++ {
 		if lsn > 0 {

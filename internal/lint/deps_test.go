@@ -28,6 +28,7 @@ const importLaw = `
 	NONE < engine/attribute;
 	hnsw, engine/attribute < engine/filter, engine/rank < engine;
 	NONE < internal/mapped, internal/background;
+	NONE < internal/crashfs; # for tests
 	storage, internal/mapped, internal/background < engine;
 	net, net/... !< engine, engine/attribute, engine/filter, engine/rank;
 	os, os/..., log, log/..., time !< engine/rank;
@@ -69,7 +70,7 @@ const importLaw = `
 	github.com/failsafe-go/failsafe-go/..., golang.org/x/time/... only server/admission;
 	github.com/grpc-ecosystem/grpc-gateway/... only server/gateway;
 	github.com/prometheus/..., go.opentelemetry.io/... only server/ops;
-	github.com/cockroachdb/pebble/... only storage, storage/backup;
+	github.com/cockroachdb/pebble/... only storage, storage/backup, internal/crashfs;
 	github.com/RoaringBitmap/roaring/v2 only engine/filter;
 	gocloud.dev/gcerrors              only storage/backup;
 	gocloud.dev/blob/...              only storage/backup, cmd/segue;

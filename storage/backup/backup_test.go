@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gocloud.dev/blob/memblob"
 
+	"github.com/segue-ann/segue/internal/crashfs"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -30,14 +31,14 @@ const (
 // source is a store with writes that can be predicted: LSN x of release 0 puts item x mod idCount, or deletes it if x is a multiple
 // of 7.
 type source struct {
-	fs    *vfs.MemFS
+	fs    *crashfs.FS
 	store *storage.Store
 	lsn   uint64
 }
 
 func newSource(t testing.TB) *source {
 	t.Helper()
-	s := &source{fs: vfs.NewMem()}
+	s := &source{fs: crashfs.New()}
 	s.open(t)
 	if err := s.store.PutCollection(storage.CollectionRow{ID: 1, Name: "tracks"}); err != nil {
 		t.Fatal(err)
@@ -304,7 +305,7 @@ func TestBackupsRestoreTheirMoment(t *testing.T) {
 // A store that no server has open is backed up from its directory, closed in order or killed, and is not changed by it.
 func TestBackupOfAClosedStore(t *testing.T) {
 	for _, killed := range []bool{false, true} {
-		s := &source{fs: vfs.NewCrashableMem()}
+		s := &source{fs: crashfs.New()}
 		s.open(t)
 		if err := s.store.PutCollection(storage.CollectionRow{ID: 1, Name: "tracks"}); err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/segue-ann/segue/internal/crashfs"
 	"github.com/segue-ann/segue/storage"
 )
 
@@ -24,9 +25,9 @@ func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // clones collects what a power loss before each operation that changes a file system would leave.
 type clones struct {
-	mem    *vfs.MemFS
+	mem    *crashfs.FS
 	rng    *rand.Rand
-	points []*vfs.MemFS
+	points []*crashfs.FS
 	ops    []string
 }
 
@@ -53,7 +54,7 @@ func rounds() uint64 {
 func TestPowerLossAtEveryOperationOfABackup(t *testing.T) {
 	for seed := range rounds() {
 		s := newSource(t)
-		rec := &clones{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 1))}
+		rec := &clones{mem: crashfs.New(), rng: rand.New(rand.NewPCG(seed, 1))}
 		target := &Target{objects: &directory{fs: rec.fs(), root: "b"}, log: slogDiscard()}
 		type step struct {
 			from  int      // first point
@@ -136,7 +137,7 @@ func TestPowerLossAtEveryOperationOfARestore(t *testing.T) {
 	target := targets(t)["directory"]
 	s.create(t, target)
 	for seed := range rounds() {
-		rec := &clones{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 2))}
+		rec := &clones{mem: crashfs.New(), rng: rand.New(rand.NewPCG(seed, 2))}
 		if _, err := target.Restore(t.Context(), 0, rec.fs(), "data/store"); err != nil {
 			t.Fatal(err)
 		}
