@@ -24,7 +24,8 @@ func TestFullVolume(t *testing.T) {
 	}
 	dir := t.TempDir()
 	mount := exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-		`mount -t tmpfs -o size=24m segue "$1" && shift && exec "$@"`, "sh", dir, os.Args[0], "-test.run", "^TestFullVolume$", "-test.v")
+		`mount -t tmpfs -o size=24m segue "$1" && shift && exec "$@"`, "sh", dir, os.Args[0],
+		"-test.run", "^TestFullVolume$", "-test.v", "-test.timeout", "2m")
 	mount.Env = append(os.Environ(), fullVolumeEnv+"="+dir)
 	out, err := mount.CombinedOutput()
 	if !bytes.Contains(out, []byte("TestFullVolume")) {

@@ -1,5 +1,4 @@
-// Package quantize makes vectors smaller: the 7-bit codec that graph traversal reads, half precision for storage, and a
-// random rotation that makes components alike before they are coded.
+// Package quantize makes vectors smaller: the 7-bit codec that graph traversal reads, and half precision for storage.
 //
 // # The 7-bit codec
 //
@@ -37,11 +36,10 @@
 //
 // # Determinism
 //
-// No function fuses a multiplication with an addition, so codes, bound queries and rotated vectors have the same bits on
-// every architecture.
+// No function fuses a multiplication with an addition, so codes and bound queries have the same bits on every architecture.
 //
 // # Concurrency and non-goals
 //
-// U7 is a value and Rotation is immutable: both are safe for concurrent use. Nothing here knows metrics, slots or arenas,
-// and input is taken to be finite (a NaN is coded as 0 and counted as clipped).
+// U7 is a value, safe for concurrent use. Nothing here knows metrics, slots or arenas, and input is taken to be finite (a NaN is coded as 0
+// and counted as clipped).
 package quantize
