@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/internal/background"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
@@ -434,7 +434,7 @@ func each(ctx context.Context, n int, do func(worker, call int) (int, error)) (i
 }
 
 func (b *rpcBench) engineTurn(ctx context.Context) (int, error) {
-	return each(ctx, runtime.GOMAXPROCS(0), func(_, call int) (int, error) {
+	return each(ctx, background.Processors(), func(_, call int) (int, error) {
 		_, err := b.search(context.WithoutCancel(ctx), b.o.Queries[call%len(b.o.Queries)], b.o.Ef, false)
 		return 1, err
 	})

@@ -71,14 +71,19 @@ func open(t *testing.T, dir string, o Options) *fixture {
 	}
 	f := &fixture{dir: dir, addr: lis.Addr().String(), engine: e, server: s, served: make(chan error, 1)}
 	go func() { f.served <- s.Serve(lis) }()
-	f.conn = dial(t, f.addr)
+	f.connect(dial(t, f.addr))
+	return f
+}
+
+// connect makes conn the fixture's client.
+func (f *fixture) connect(conn *grpc.ClientConn) {
+	f.conn = conn
 	f.retrieval = seguev1.NewRetrievalServiceClient(f.conn)
 	f.items = seguev1.NewItemServiceClient(f.conn)
 	f.profiles = seguev1.NewProfileServiceClient(f.conn)
 	f.exclusions = seguev1.NewExclusionServiceClient(f.conn)
 	f.collections = seguev1.NewCollectionServiceClient(f.conn)
 	f.admin = seguev1.NewAdminServiceClient(f.conn)
-	return f
 }
 
 func (f *fixture) stop(t *testing.T) {

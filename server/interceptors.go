@@ -45,8 +45,31 @@ type interceptors struct {
 	plans         map[seguev1.Plan]string
 	completeness  map[seguev1.Completeness]string
 
+	// floods are the refusals that come in floods, made once: to make one costs as much as to read the headers of a call.
+	floods []told
+
 	draining <-chan struct{}
 	streams  *sync.WaitGroup
+}
+
+// told is what a call is told that is refused before its message is read, and what that counts as.
+type told struct {
+	cause, err error // err is a status of code
+	code       codes.Code
+}
+
+func tell(cause error) told {
+	st := toStatus(cause)
+	return told{cause, st.Err(), st.Code()}
+}
+
+func (in *interceptors) tell(cause error) told {
+	for _, r := range in.floods {
+		if r.cause == cause { //nolint:errorlint // it is one of them, or looked at closely
+			return r
+		}
+	}
+	return tell(cause)
 }
 
 func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *admission.Controller) *interceptors {
@@ -55,6 +78,9 @@ func newInterceptors(e *engine.Engine, o *Options, table *auth.Table, control *a
 		exists:   func(collection string) bool { _, err := e.Collection(collection); return err == nil },
 		slowCall: o.SlowCall, readOnly: readOnlyMethods(), maxSendBytes: o.MaxSendBytes,
 		plans: labels[seguev1.Plan](seguev1.Plan_name, "PLAN_"), completeness: labels[seguev1.Completeness](seguev1.Completeness_name, "COMPLETENESS_"),
+	}
+	for _, err := range []error{admission.ErrQueue, admission.ErrPriority, context.DeadlineExceeded} {
+		in.floods = append(in.floods, tell(err))
 	}
 	return in
 }
@@ -88,6 +114,7 @@ type call struct {
 	context.Context
 	rule   *auth.Rule
 	caller *auth.Identity // nil where the method is public
+	coming admission.Coming
 	waited time.Duration
 
 	// Of a search that was answered: the release it was of, and how many items that had then.
@@ -129,17 +156,16 @@ func (f *failure) GRPCStatus() *status.Status { return f.status }
 func (in *interceptors) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	c, err := in.enter(ctx, info)
 	if err != nil {
-		st := toStatus(err)
-		method := info.FullMethodName
+		r, method := in.tell(err), info.FullMethodName
 		if in.table.Rule(method) == nil {
 			method = "unknown"
 		}
-		in.metrics.Refused(method, st.Code())
+		in.metrics.Refused(method, r.code)
 		in.shed(err)
 		if in.log.Enabled(ctx, slog.LevelDebug) {
-			in.log.LogAttrs(ctx, slog.LevelDebug, "refused", slog.String("method", cut(info.FullMethodName, maxNameBytes)), slog.String("code", st.Code().String()), slog.String("err", err.Error()))
+			in.log.LogAttrs(ctx, slog.LevelDebug, "refused", slog.String("method", cut(info.FullMethodName, maxNameBytes)), slog.String("code", r.code.String()), slog.String("err", err.Error()))
 		}
-		return nil, st.Err()
+		return nil, r.err
 	}
 	return c, nil
 }
@@ -163,25 +189,25 @@ func (in *interceptors) enter(ctx context.Context, info *tap.Info) (*call, error
 	if err := in.admission.Allow(c.caller.Subject); err != nil {
 		return nil, err
 	}
-	return c, in.admission.Room(ctx, c.rule.Priority)
+	c.coming, err = in.admission.Room(ctx, c.rule.Priority)
+	return c, err
 }
 
 // shed counts an error that says that a call was not begun.
 func (in *interceptors) shed(err error) {
-	var overloaded *admission.OverloadedError
 	switch {
+	case errors.Is(err, admission.ErrQueue): // those that come in floods first
+		in.metrics.Shed(ops.ShedQueue)
+	case errors.Is(err, admission.ErrPriority):
+		in.metrics.Shed(ops.ShedPriority)
+	case errors.Is(err, context.DeadlineExceeded):
+		in.metrics.Shed(ops.ShedDeadline)
 	case errors.As(err, new(*auth.UnauthenticatedError)):
 		in.metrics.Shed(ops.ShedUnauthenticated)
 	case errors.As(err, new(*auth.DeniedError)):
 		in.metrics.Shed(ops.ShedDenied)
 	case errors.As(err, new(*admission.RateLimitedError)):
 		in.metrics.Shed(ops.ShedRate)
-	case errors.As(err, &overloaded) && overloaded.Why == "priority":
-		in.metrics.Shed(ops.ShedPriority)
-	case errors.As(err, &overloaded):
-		in.metrics.Shed(ops.ShedQueue)
-	case errors.Is(err, context.DeadlineExceeded):
-		in.metrics.Shed(ops.ShedDeadline)
 	}
 }
 
@@ -203,6 +229,7 @@ func (in *interceptors) collection(c *call, req any) string {
 // unary surrounds a unary call.
 func (in *interceptors) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	c, start := callOf(ctx), time.Now()
+	c.coming.Arrived()
 	in.metrics.Begin()
 	resp, err := in.finish(in.admit(ctx, c, req, info, next))
 	in.observe(ctx, c, req, info, resp, err, time.Since(start))

@@ -19,6 +19,7 @@ func (in *interceptors) stream(srv any, ss grpc.ServerStream, info *grpc.StreamS
 	defer cancel()
 	in.metrics.Begin()
 	s := &guardedStream{ServerStream: ss, ctx: ctx, in: in, call: callOf(ctx)}
+	s.call.coming.Arrived()
 	done := make(chan error, 1)
 	in.streams.Go(func() { done <- next(srv, s) })
 	var err error

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/internal/background"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 	"github.com/segue-ann/segue/server/admission"
 )
@@ -47,7 +47,7 @@ func (s *retrievalService) BatchNearestNeighbors(ctx context.Context, req *segue
 		shed  atomic.Pointer[admission.OverloadedError]
 		group sync.WaitGroup
 	)
-	for range min(runtime.GOMAXPROCS(0), len(queries)) {
+	for range min(background.Processors(), len(queries)) {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
 				if overloaded := shed.Load(); overloaded != nil {
@@ -118,7 +118,7 @@ func (s *retrievalService) StreamNearestNeighbors(stream grpc.BidiStreamingServe
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	var (
-		free   = make(chan struct{}, runtime.GOMAXPROCS(0))
+		free   = make(chan struct{}, background.Processors())
 		group  sync.WaitGroup
 		sendMu sync.Mutex // guards stream.Send and sendErr
 		failed error

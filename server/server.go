@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/internal/background"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 	"github.com/segue-ann/segue/server/admission"
 	"github.com/segue-ann/segue/server/auth"
@@ -59,7 +59,8 @@ type Options struct {
 	// SlowCall is the duration from which a call of PRIORITY_QUERY is logged with what it did. Default 250 ms; negative is off.
 	SlowCall time.Duration
 	// LiveRecall is the share of one core that may go into running served searches again exactly, which gives the metrics
-	// segue_live_recall_*: see package liverecall. Default 0: none.
+	// segue_live_recall_*: see package liverecall. As much may go into looking for items that no search can come to:
+	// segue_collection_unreachable_count. Default 0: none.
 	LiveRecall float64
 	// QueryLog keeps a sample of the queries that were answered; nil keeps none. It is closed after Shutdown, by whoever opened it.
 	QueryLog *querylog.Log
@@ -150,6 +151,7 @@ type Server struct {
 	admission      *admission.Controller
 	recall         *liverecall.Sampler // nil is off
 	json           *jsonSide
+	watching       sync.WaitGroup // watchGraphs
 	metrics        *ops.Metrics
 	maxConnections int
 	connections    admission.Connections
@@ -179,9 +181,13 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		health: health.NewServer(), admission: control, metrics: o.Metrics, maxConnections: o.MaxConnections,
 		draining: make(chan struct{}),
 	}
+	var looks *liverecall.Sampler
 	if o.LiveRecall > 0 {
 		pressed := func() bool { stats := control.Stats(); return stats.Effort < 1 || stats.QueriesQueued > 0 }
 		if s.recall, err = liverecall.New(liverecall.Options{Share: o.LiveRecall, Pressed: pressed}); err != nil {
+			return nil, err
+		}
+		if looks, err = liverecall.New(liverecall.Options{Share: o.LiveRecall, Timeout: graphTimeout, Pressed: pressed}); err != nil {
 			return nil, err
 		}
 	}
@@ -191,6 +197,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	if s.json, err = newJSONSide(&o, s.grpc); err != nil {
 		s.grpc.Stop()
 		s.recall.Close()
+		looks.Close()
 		control.Close()
 		return nil, err
 	}
@@ -213,6 +220,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		s.health.SetServingStatus(string(d.FullName()), healthpb.HealthCheckResponse_SERVING)
 	}
 	o.Metrics.WatchEngine(e)
+	s.watchGraphs(e.Collections, looks)
 	o.Metrics.WatchAdmission(control, &s.connections)
 	return s, nil
 }
@@ -226,7 +234,7 @@ func TransportOptions() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(4 << 20),
 		// Goroutines that stay have stacks that are large enough; new ones grow theirs in every call.
-		grpc.NumStreamWorkers(uint32(32 * runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(uint32(32 * background.Processors())),
 	}
 }
 
@@ -299,6 +307,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.streams.Wait()
 	s.json.close()
 	s.recall.Close()
+	s.watching.Wait()
 	s.admission.Close()
 	return err
 }

@@ -2,15 +2,14 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -154,73 +153,77 @@ func TestByteByByte(t *testing.T) {
 	undisturbed(t, f)
 }
 
-// TestUnfinishedHandshakes: who does not finish the handshake in time is cut off; others are served meanwhile.
+// TestUnfinishedHandshakes: who does not finish the handshake in time is cut off, and not before; others are served meanwhile.
 func TestUnfinishedHandshakes(t *testing.T) {
-	f := slowFixture(t, Options{patience: patience{handshake: 200 * time.Millisecond, quiet: time.Minute, answer: time.Minute}})
-	var conns []net.Conn
-	for n := range len(preface) { // each stops one byte later
-		c, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
+	o := Options{patience: patience{handshake: 10 * time.Second, quiet: time.Minute, answer: time.Minute}}
+	virtually(t, o, func(t *testing.T, f *fixture, n *pipes) {
+		undisturbed(t, f)
+		for sent := range len(preface) { // each stops one byte later
+			c, err := n.dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			go func() { _, _ = io.WriteString(c, preface[:sent]) }()
 		}
-		defer c.Close()
-		if _, err := io.WriteString(c, preface[:n]); err != nil {
-			t.Fatal(err)
+		<-time.After(o.patience.handshake - time.Second)
+		undisturbed(t, f)
+		if open := f.server.connections.Open(); open != int64(len(preface))+1 {
+			t.Errorf("%d connections before the time is over", open)
 		}
-		conns = append(conns, c)
-	}
-	undisturbed(t, f)
-	for n, c := range conns {
-		if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
-			t.Fatal(err)
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if open := f.server.connections.Open(); open != 1 {
+			t.Errorf("%d connections when it is", open)
 		}
-		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("after %d bytes of a handshake the connection stays open", n)
-		}
-	}
-	until(t, "their connections are gone", func() bool { return f.server.connections.Open() == 1 })
+		undisturbed(t, f)
+	})
 }
 
 // TestHalfOpenConnections: clients that are not there any more, though nothing says so, are asked, and cut off when they do not answer,
-// with their calls. A client that is there stays connected.
+// with their calls. A client that is there stays connected. In virtual time: how fast the machine is makes no difference.
 func TestHalfOpenConnections(t *testing.T) {
-	// One second is the least that the library takes.
-	f := slowFixture(t, Options{patience: patience{handshake: time.Minute, quiet: time.Second, answer: 200 * time.Millisecond}})
-	var streams []grpc.ClientStream
-	for range 10 {
+	o := Options{patience: patience{handshake: time.Minute, quiet: 10 * time.Second, answer: time.Second}}
+	virtually(t, o, func(t *testing.T, f *fixture, n *pipes) {
 		gone := make(chan struct{})
-		conn, err := grpc.NewClient("passthrough:///"+f.addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-				c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-				return &vanishing{Conn: c, gone: gone}, err
-			}))
-		if err != nil {
-			t.Fatal(err)
+		for range 10 {
+			conn := n.client(t, func(c net.Conn) net.Conn { return &vanishing{Conn: c, gone: gone} })
+			defer conn.Close()
+			stream, err := seguev1.NewRetrievalServiceClient(conn).StreamNearestNeighbors(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.Send(&seguev1.StreamNearestNeighborsRequest{Request: large()}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		defer conn.Close()
-		stream, err := seguev1.NewRetrievalServiceClient(conn).StreamNearestNeighbors(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		undisturbed(t, f)
+		connected := func(when string, want int64) {
+			t.Helper()
+			synctest.Wait()
+			if open := f.server.connections.Open(); open != want {
+				t.Errorf("%s: %d connections, want %d", when, open, want)
+			}
 		}
-		if err := stream.Send(&seguev1.StreamNearestNeighborsRequest{Request: large()}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := stream.Recv(); err != nil {
-			t.Fatal(err)
-		}
-		streams = append(streams, stream)
+		connected("while all are there", 11)
+		<-time.After(time.Minute)
+		connected("after they were quiet for long", 11)
 		close(gone)
-	}
-	if open := f.server.connections.Open(); open != 11 {
-		t.Errorf("%d connections", open)
-	}
-	undisturbed(t, f)
-	until(t, "half-open connections are closed", func() bool { return f.server.connections.Open() == 1 })
-	until(t, "their calls are over", func() bool { return f.counter(t, "segue_rpc_in_flight") == 0 })
-	undisturbed(t, f)
-	if open := f.server.connections.Open(); open != 1 || len(streams) != 10 {
-		t.Errorf("%d connections of a client that answers", open)
-	}
+		<-time.After(o.patience.quiet / 2)
+		connected("before they are asked", 11)
+		undisturbed(t, f)
+		<-time.After(o.patience.quiet + o.patience.answer)
+		connected("after they were asked", 1)
+		if calls := f.counter(t, "segue_rpc_in_flight"); calls != 0 {
+			t.Errorf("%v calls of clients that are gone", calls)
+		}
+		undisturbed(t, f)
+		<-time.After(time.Minute)
+		connected("of the client that answers", 1)
+	})
 }
 
 // vanishing is a connection of a client whose machine lost its power: what it sends goes nowhere, and what comes is not read, once gone
@@ -291,31 +294,59 @@ func TestMoreCallsThanAConnectionMayHave(t *testing.T) {
 	}
 }
 
-// TestSlowReadersOfJSON: who asks over HTTP and does not read the answer is cut off; the time of the call does not count, nor the
-// answers before it on the connection.
+// TestSlowReadersOfJSON: who asks over HTTP and does not read the answer is cut off, in the time for reading and not before; the time of the call does
+// not count, nor the answers before it on the connection.
 func TestSlowReadersOfJSON(t *testing.T) {
-	f := slowFixture(t, Options{patience: patience{handshake: time.Minute, quiet: time.Minute, answer: time.Minute, reading: 200 * time.Millisecond}})
-	base := jsonServer(t, f)
-	// Many queries: an answer of megabytes does not fit the buffers of a loopback connection.
-	one := `{"query":{"vector":{"floats":{"values":[1,2,3,4]}}},"neighborCount":1000}`
-	body := `{"requests":[` + one + strings.Repeat(","+one, 199) + `]}`
-	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprintf(c, "POST /v1/collections/tracks:batchNearestNeighbors HTTP/1.1\r\nHost: segue\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	until(t, "the call is answered", func() bool { return f.counter(t, "segue_search_total") >= 200 })
-	until(t, "the connection of who does not read is closed", func() bool {
-		// The gRPC client of the fixture stays.
-		return f.server.connections.Open() == 1
-	})
-	// On one connection, longer together than the time for one.
-	for began := time.Now(); time.Since(began) < 500*time.Millisecond; {
-		code, b, _ := ask(t, http.DefaultClient, http.MethodPost, base+"/v1/collections/tracks:nearestNeighbors", one, nil)
-		if code != http.StatusOK || len(b) < 1000 {
-			t.Fatalf("status %d: %.200s", code, b)
+	o := Options{patience: patience{handshake: time.Hour, quiet: time.Hour, answer: time.Hour, reading: 10 * time.Second}}
+	virtually(t, o, func(t *testing.T, f *fixture, _ *pipes) {
+		web := newPipes()
+		served := make(chan error, 1)
+		go func() { served <- f.server.ServeHTTP(web) }()
+		defer func() {
+			f.stop(t)
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}()
+		undisturbed(t, f) // the gRPC client has a connection
+		base := f.counter(t, "segue_search_total")
+		one := `{"query":{"vector":{"floats":{"values":[1,2,3,4]}}},"neighborCount":1000}`
+		body := `{"requests":[` + one + strings.Repeat(","+one, 199) + `]}`
+		c, err := web.dial()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	undisturbed(t, f)
+		defer c.Close()
+		fmt.Fprintf(c, "POST /v1/collections/tracks:batchNearestNeighbors HTTP/1.1\r\nHost: segue\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		synctest.Wait() // a pipe holds nothing: the answer waits to be read
+		if n := f.counter(t, "segue_search_total") - base; n != 200 {
+			t.Errorf("%v queries were answered", n)
+		}
+		<-time.After(o.patience.reading - time.Second)
+		if open := f.server.connections.Open(); open != 2 {
+			t.Errorf("%d connections before the time is over", open)
+		}
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if open := f.server.connections.Open(); open != 1 {
+			t.Errorf("%d connections when it is", open)
+		}
+		// On one connection, longer together than the time for one.
+		client := &http.Client{Transport: &http.Transport{
+			MaxConnsPerHost: 1,
+			DialContext:     func(context.Context, string, string) (net.Conn, error) { return web.dial() },
+		}}
+		defer client.CloseIdleConnections()
+		for range 4 {
+			code, b, _ := ask(t, client, http.MethodPost, "http://segue/v1/collections/tracks:nearestNeighbors", one, nil)
+			if code != http.StatusOK || len(b) < 1000 {
+				t.Fatalf("status %d: %.200s", code, b)
+			}
+			<-time.After(o.patience.reading / 2)
+		}
+		if dialed := web.dialed.Load(); dialed != 2 {
+			t.Errorf("%d connections were made, want one for each client", dialed)
+		}
+		undisturbed(t, f)
+	})
 }

@@ -118,7 +118,7 @@ func (o *loadtestOptions) run(ctx context.Context, env *environment) (err error)
 	report := loadtest.LoadReport{
 		Title: "Load of " + o.load.Collection,
 		Lines: []string{
-			fmt.Sprintf("%v, %d processors here", versionOf(built), runtime.GOMAXPROCS(0)),
+			fmt.Sprintf("%v, %d processors here", versionOf(built), runtime.NumCPU()),
 			fmt.Sprintf("scenario %s, k %d, ef %s, at most %d calls in flight, deadline %v", o.scenario, o.load.K, orDefault(o.load.Ef), o.step.Workers, o.step.Timeout),
 		},
 	}

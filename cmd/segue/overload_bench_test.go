@@ -54,6 +54,7 @@ func TestOverloadBenchmark(t *testing.T) {
 	} {
 		l := overloader{t: t, addr: s.addr, pid: cmd.Process.Pid, message: c.message}
 		l.dial(4)
+		l.closed(step/4, 8) // what calls take is learned
 		peak := l.closed(step/2, 8)
 		each := time.Duration(float64(time.Second) / peak)
 		deadline := max(10*each, 5*time.Millisecond)
@@ -158,22 +159,26 @@ const okStatus = "0"
 // closed is how many calls a second are answered to callers who wait for each answer.
 func (l *overloader) closed(d time.Duration, callers int) float64 {
 	call := newRawCall(seguev1.RetrievalService_NearestNeighbors_FullMethodName, time.Minute, l.message)
-	begun, answered := 0, 0
+	begun, answered, refused := 0, 0, 0
 	start := time.Now()
-	for time.Since(start) < d || begun > answered {
-		for ; begun-answered < callers && time.Since(start) < d; begun++ {
+	for time.Since(start) < d || begun > answered+refused {
+		for ; begun-answered-refused < callers && time.Since(start) < d; begun++ {
 			if !l.conns[begun%len(l.conns)].begin(call, time.Now()) {
 				break
 			}
 		}
 		back, _ := l.flush()
 		for _, f := range back {
-			if f.status != okStatus {
-				l.t.Fatalf("status %s of a caller who waits", f.status)
+			if f.status == okStatus {
+				answered++
+			} else {
+				refused++
 			}
-			answered++
 		}
 		pause()
+	}
+	if refused > answered/100 {
+		l.t.Errorf("of callers who wait for each answer %d were answered and %d refused", answered, refused)
 	}
 	return float64(answered) / time.Since(start).Seconds()
 }

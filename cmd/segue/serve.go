@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/segue-ann/segue/engine"
+	"github.com/segue-ann/segue/internal/background"
 	"github.com/segue-ann/segue/server"
 	"github.com/segue-ann/segue/server/auth"
 	"github.com/segue-ann/segue/server/ops"
@@ -144,7 +145,7 @@ func (o *serveOptions) productionFlags(c *cobra.Command) {
 	f.IntVar(&o.server.MaxSendBytes, "max-send-bytes", 32<<20, "largest answer")
 	f.Float64Var(&o.server.Admission.CallerRate, "caller-rate", 0, "calls a second that one caller may begin; 0 for no limit")
 	f.IntVar(&o.server.Admission.CallerBurst, "caller-burst", 0, "calls that one caller may begin at once; 0 for as many as in a second")
-	f.IntVar(&o.server.Admission.MaxConcurrent, "max-concurrent", 0, "most queries, and most writes, that run at once; 0 for 2 and 32 a processor")
+	f.IntVar(&o.server.Admission.MaxConcurrent, "max-concurrent", 0, "most queries, and most writes, that run at once; 0 for 1 and 32 a processor")
 	f.DurationVar(&o.server.Admission.MaxWait, "max-wait", 50*time.Millisecond, "longest wait of a call for its turn")
 	f.Float64Var(&o.server.Admission.EffortFloor, "effort-floor", 0.5, "least share of the asked beam width that searches get under overload; 1 for all of it")
 }
@@ -285,6 +286,8 @@ func startServer(ctx context.Context, o serveOptions) (_ *localServer, err error
 			err = errors.Join(err, s.releaseAll())
 		}
 	}()
+	unspare := background.Spare()
+	s.release = append(s.release, func() error { unspare(); return nil })
 	stop, err := o.identity(ctx)
 	s.release = append(s.release, func() error { stop(); return nil })
 	if err != nil {

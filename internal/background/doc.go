@@ -6,6 +6,8 @@
 // there are, and threads of its own, which the system puts aside the moment another one wakes. Who serves always finds a share
 // free, and a processor too; who works in the background gets all that is left, without a clock and without yielding.
 //
+// Spare is the other half of this: a share that stays free for the network while those who serve compute on all others.
+//
 // Where this cannot be (another system, a limit on the processors of the process below what the machine has, where more
 // threads would use the limit up), Pool.Idle is false, the work runs on ordinary goroutines, and its author sees to it that it yields.
 //

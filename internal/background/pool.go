@@ -41,6 +41,13 @@ func share(n int) {
 	}
 }
 
+// Spare adds a share on which nobody is to compute, until release is called, once. While as many goroutines compute as there are Processors, the
+// network is looked at on it, at once and not every 10 ms: the system gives its thread, which mostly sleeps, a processor when something comes.
+func Spare() (release func()) {
+	share(1)
+	return func() { share(-1) }
+}
+
 // Pool is up to n threads that compute at a time, and what they are allowed to.
 type Pool struct {
 	n       int

@@ -50,6 +50,33 @@ func TestEachEndsWithAnError(t *testing.T) {
 	}
 }
 
+// TestSpare: a share more, which does not count as a processor, until it is given back; beside pools too.
+func TestSpare(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	want := func(when string, shares int) {
+		t.Helper()
+		if got := runtime.GOMAXPROCS(0); got != shares {
+			t.Errorf("%s: GOMAXPROCS is %d, want %d", when, got, shares)
+		}
+		if got := Processors(); got != before {
+			t.Errorf("%s: %d processors, want %d", when, got, before)
+		}
+	}
+	first := Spare()
+	want("one", before+1)
+	second := Spare()
+	want("two", before+2)
+	first()
+	p := NewPool(2)
+	if p.Idle() {
+		want("with a pool", before+3)
+	}
+	p.Close()
+	want("one again", before+1)
+	second()
+	want("none", before)
+}
+
 // TestSharesComeAndGo: however pools come and go, GOMAXPROCS is in the end what it was.
 func TestSharesComeAndGo(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)

@@ -35,7 +35,9 @@ const importLaw = `
 
 	# The wire. The server knows the engine, the client knows nothing but the protocol.
 	# Who may call, admission and numbers know calls, not collections' contents.
-	NONE < proto/segue/v1 < server/auth, server/admission < server;
+	NONE < proto/segue/v1 < server/auth;
+	proto/segue/v1, internal/background < server/admission;
+	server/auth, server/admission < server;
 	engine, server/admission < server/ops < server;
 	NONE < server/liverecall < server;
 	proto/segue/v1 < server/querylog < server;

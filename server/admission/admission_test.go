@@ -178,8 +178,8 @@ func TestBrownout(t *testing.T) {
 			t.Errorf("effort %v after %v", e, last)
 		}
 		last = c.Effort()
-		if errors.As(c.Room(context.Background(), load), new(*OverloadedError)) != (last < 0.9) {
-			t.Errorf("imports at effort %v: %v", last, c.Room(context.Background(), load))
+		if _, err := c.Room(context.Background(), load); errors.As(err, new(*OverloadedError)) != (last < 0.9) {
+			t.Errorf("imports at effort %v: %v", last, err)
 		}
 		p, err := c.Admit(t.Context(), upsert)
 		if errors.As(err, new(*OverloadedError)) != (last == 0.4) {
@@ -194,7 +194,7 @@ func TestBrownout(t *testing.T) {
 	if ticks < 10 || time.Duration(ticks)*tick > 5*time.Second {
 		t.Errorf("recovered after %d ticks", ticks)
 	}
-	if err := c.Room(context.Background(), load); err != nil {
+	if _, err := c.Room(context.Background(), load); err != nil {
 		t.Errorf("imports after recovery: %v", err)
 	}
 }
@@ -237,8 +237,8 @@ func TestOperatorsPassBy(t *testing.T) {
 	defer release()
 	for _, p := range []seguev1.Priority{seguev1.Priority_PRIORITY_OPERATOR, seguev1.Priority_PRIORITY_UNSPECIFIED} {
 		permit, err := c.Admit(t.Context(), p)
-		if err != nil || c.Room(context.Background(), p) != nil {
-			t.Errorf("%v: %v", p, err)
+		if _, room := c.Room(context.Background(), p); err != nil || room != nil {
+			t.Errorf("%v: %v, %v", p, err, room)
 		}
 		permit.Done(nil)
 	}

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/failsafe-go/failsafe-go/priority"
 
+	"github.com/segue-ann/segue/internal/background"
 	seguev1 "github.com/segue-ann/segue/proto/segue/v1"
 )
 
@@ -24,6 +24,12 @@ type OverloadedError struct {
 func (e *OverloadedError) Error() string {
 	return fmt.Sprintf("the server has more work than it can do in time (%s): try again later", e.Why)
 }
+
+// These are all errors of that type.
+var (
+	ErrQueue    error = &OverloadedError{Why: "queue"}
+	ErrPriority error = &OverloadedError{Why: "priority"}
+)
 
 // RateLimitedError says that a caller calls more often than it may.
 type RateLimitedError struct {
@@ -56,18 +62,30 @@ type pool struct {
 	limiter     adaptivelimiter.PriorityLimiter[any]
 	prioritizer priority.Prioritizer
 	least       int          // concurrency that is always worth it
+	coming      coming       // calls that Room let pass
 	service     atomic.Int64 // moving average of the time that calls take, nanoseconds
 	pressed     atomic.Int64 // calls shed, or admitted after a wait that is felt, since the last tick
+
+	passed, refused atomic.Int64 // at Room, since the last tick
+	overloaded      atomic.Bool  // in the tick before, more than a tenth were refused
 }
 
-// init makes a pool that lets between least and most calls run, depending on how long they take.
-func (p *pool) init(least, most int) {
+// tick sets what follows from the time since the last tick.
+func (p *pool) tick() {
+	p.prioritizer.Calibrate()
+	passed, refused := p.passed.Swap(0), p.refused.Swap(0)
+	p.overloaded.Store(10*refused > passed+refused)
+}
+
+// init makes a pool that lets between least and most calls run, depending on how long they take, and for each of those up to queue wait; where half as
+// many do, lower priorities are refused first.
+func (p *pool) init(least, most int, queue float64) {
 	p.least = min(least, most)
 	p.prioritizer = adaptivelimiter.NewPrioritizer()
 	p.limiter = adaptivelimiter.NewBuilder[any]().
 		WithLimits(uint(p.least), uint(most), uint(min(2*p.least, most))).
 		WithRecentWindow(200*time.Millisecond, 5*time.Second, 50).
-		WithQueueing(2, 8).
+		WithQueueing(queue/2, queue).
 		BuildPrioritized(p.prioritizer)
 }
 
@@ -79,11 +97,12 @@ func New(o Options) (*Controller, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Controller{o: o, stop: stop, stopped: make(chan struct{})}
-	c.queries.init(runtime.GOMAXPROCS(0), o.concurrent(queriesPerProcessor))
+	// How many queries wait is bounded by how long: see left.
+	c.queries.init(background.Processors(), o.concurrent(queriesPerProcessor), 128)
 	// Writes that wait together share an fsync: each takes longer the more there are, and all of them less. A limiter that takes
 	// that for overload would let in one at a time.
 	most := o.concurrent(writesPerProcessor)
-	c.writes.init((most+1)/2, most)
+	c.writes.init((most+1)/2, most, 8)
 	c.callers.init(&o)
 	c.effort.Store(math.Float64bits(1))
 	go c.run(ctx)
@@ -112,8 +131,8 @@ func (c *Controller) run(ctx context.Context) {
 
 // tick sets what follows from the time since the last tick.
 func (c *Controller) tick() {
-	c.queries.prioritizer.Calibrate()
-	c.writes.prioritizer.Calibrate()
+	c.queries.tick()
+	c.writes.tick()
 	c.writes.pressed.Store(0)
 	effort := c.Effort()
 	if c.queries.pressed.Swap(0) > 0 {
@@ -178,37 +197,58 @@ func (c *Controller) yields(p seguev1.Priority) bool {
 }
 
 // Room says whether Admit could admit a call now, before its message is read: nil, *OverloadedError or context.DeadlineExceeded. ctx has
-// the call's deadline. Cheap.
-func (c *Controller) Room(ctx context.Context, p seguev1.Priority) error {
+// the call's deadline. A call that has room is on its way until Arrived of what is returned, which Admit is to follow. Cheap.
+func (c *Controller) Room(ctx context.Context, p seguev1.Priority) (Coming, error) {
 	pool, rank := c.pool(p)
 	switch {
 	case pool == nil:
-		return nil
+		return Coming{}, nil
 	case c.yields(p):
-		return &OverloadedError{Why: "priority"}
+		return Coming{}, ErrPriority
 	case !pool.limiter.CanAcquirePermitWithPriority(context.Background(), rank):
 		pool.pressed.Add(1)
-		return &OverloadedError{Why: "queue"}
+		pool.refused.Add(1)
+		return Coming{}, ErrQueue
 	}
-	_, err := pool.left(ctx, time.Now())
-	return err
+	now := time.Now()
+	if _, err := pool.left(ctx, now, rank, c.o.MaxWait); err != nil {
+		pool.refused.Add(1)
+		return Coming{}, err
+	}
+	pool.passed.Add(1)
+	return pool.coming.add(now), nil
 }
 
-// left is how long a call may wait and still end before its deadline; without one, as long as there is. Where it cannot, the error is
-// context.DeadlineExceeded.
-func (p *pool) left(ctx context.Context, now time.Time) (time.Duration, error) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return math.MaxInt64, nil
+// left is how long a call may wait, at most most, and still end before its deadline. Where it could not, the error is
+// context.DeadlineExceeded; where more calls wait before it than have their turn in that time, *OverloadedError.
+func (p *pool) left(ctx context.Context, now time.Time, rank priority.Priority, most time.Duration) (time.Duration, error) {
+	service := time.Duration(p.service.Load())
+	left, patient := most, most
+	if deadline, ok := ctx.Deadline(); ok {
+		// Half as much again as calls take in the mean: who waits to the last moment must not miss the deadline by a little.
+		left = min(left, deadline.Sub(now)-service*3/2)
+		// Nor is more than a quarter of the rest for waiting where many are refused: there is always a next one, and each may have waited before it was
+		// seen, or wait for those that take longer than the mean.
+		if patient = min(patient, left); p.overloaded.Load() {
+			patient = min(patient, left/4)
+		}
 	}
-	// Half as much again as calls take in the mean: who waits to the last moment must not miss the deadline by a little.
-	left := deadline.Sub(now) - time.Duration(p.service.Load()*3/2)
-	// Where a processor is idle the call is tried: what calls take now is known only from calls.
-	if left <= 0 && p.limiter.Inflight() >= p.least {
+	if rank == priority.Low {
+		patient /= 4 // refused while those before it still have room
+	}
+	running, ahead := p.limiter.Inflight(), p.limiter.Queued()+p.coming.count(now)
+	switch {
+	case running+ahead < p.least:
+		// Where a processor is idle the call is tried: what calls take now is known only from calls.
+		return max(left, time.Millisecond), nil
+	case left <= 0:
 		p.pressed.Add(1)
 		return 0, context.DeadlineExceeded
+	case service*time.Duration(ahead)/time.Duration(max(1, running)) > patient:
+		p.pressed.Add(1)
+		return 0, ErrQueue
 	}
-	return max(left, time.Millisecond), nil
+	return left, nil
 }
 
 // Permit is the right to run one call; Done must be called once. The zero Permit is one that nothing counts.
@@ -244,21 +284,20 @@ func (c *Controller) Admit(ctx context.Context, p seguev1.Priority) (Permit, err
 		return Permit{}, nil
 	}
 	if c.yields(p) {
-		return Permit{}, &OverloadedError{Why: "priority"}
+		return Permit{}, ErrPriority
 	}
 	began := time.Now()
-	left, err := pool.left(ctx, began)
+	wait, err := pool.left(ctx, began, rank, c.o.MaxWait)
 	if err != nil {
 		return Permit{}, err
 	}
-	wait := min(c.o.MaxWait, left)
 	permit, err := pool.limiter.AcquirePermitWithMaxWait(rank.AddTo(ctx), wait)
 	if err != nil {
 		pool.pressed.Add(1)
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			return Permit{}, err
 		}
-		return Permit{}, &OverloadedError{Why: "queue"}
+		return Permit{}, ErrQueue
 	}
 	now := time.Now()
 	waited := now.Sub(began)

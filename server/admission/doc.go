@@ -8,8 +8,9 @@
 //	connection cap         Connections  those beyond the cap are closed at once
 //	identity               server/auth
 //	per-caller rate        Allow        *RateLimitedError, with the time to wait
-//	room                   Room         *OverloadedError before the message is read, where the queue is full
-//	deadline               Admit        context.DeadlineExceeded: what cannot be done in time is not begun
+//	room                   Room         before the message is read: *OverloadedError where too much is before it, context.DeadlineExceeded
+//	                                    where it could not be done in time
+//	the same               Admit        with the message
 //	adaptive concurrency   Admit        *OverloadedError after waiting in vain
 //
 // # Priorities
@@ -31,13 +32,22 @@
 // long-term latencies, and correlates concurrency with throughput) finds how many calls at once the machine does best, between bounds.
 // It is wrapped here because it is younger than 1.0.
 //
-// The bounds matter most. Queries compute: beyond one or two for each processor they only share processors, and what each takes grows with
+// The bounds matter most. Queries compute: beyond one for each processor they only share processors, and what each takes grows with
 // their number. Under an overload that lasts, the limiter takes the grown latencies for normal and lets in ever more, until all calls are
 // begun, none in time, and the goodput is a twentieth of the capacity (TestTenTimesTheCapacity, with a bound of 32). So queries have a
 // tight bound, and wait in the queue, where deadlines and priorities count. Writes, which wait for the disk together, have a wide one.
 //
 // A call is begun only if it is likely to end in time: its deadline leaves half as much again as calls take now. What they take is
-// learned from calls that missed their deadlines too, and where a processor is idle a call is tried whatever was learned.
+// learned from calls that missed their deadlines too, and where a processor is idle a call is tried whatever was learned. The queue is as long as it may
+// take: a call is refused at once where those before it would take more time than it has, or more than MaxWait; of batch queries, a quarter of that.
+// While more than a tenth are refused it is a quarter of the time that a call has: a longer queue, first come first served, would hold calls until they are
+// nearly late, and then begin the latest of them.
+//
+// Those before it are also the calls that had room and whose messages are not there yet (Coming): headers are read in bursts, and all calls of a
+// burst would find the queue as its first does, to be read, decoded and refused one by one.
+//
+// None of this helps where nobody looks at the network: what waits in the buffers of the system is late before its deadline is known. A process that
+// serves has background.Spare for that.
 //
 // Queries of a batch or a stream each need a permit.
 //

@@ -3,14 +3,15 @@ package admission
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
+
+	"github.com/segue-ann/segue/internal/background"
 )
 
 // Options configure a Controller. The zero value of a field means its documented default.
 type Options struct {
 	// MaxConcurrent bounds the queries, and apart from them the writes, that run at once, whatever the limiter finds. Default for
-	// each processor 2 queries, which compute: more would share the processors and all be answered later; and 32 writes, which
+	// each processor 1 query, which computes: more would share the processors and all be answered later; and 32 writes, which
 	// wait for the disk.
 	MaxConcurrent int
 	// MaxWait bounds how long a call waits for its turn. Default 50 ms.
@@ -44,7 +45,7 @@ func (o *Options) EnsureDefaults() {
 }
 
 const (
-	queriesPerProcessor = 2
+	queriesPerProcessor = 1
 	writesPerProcessor  = 32
 )
 
@@ -53,7 +54,7 @@ func (o *Options) concurrent(perProcessor int) int {
 	if o.MaxConcurrent > 0 {
 		return o.MaxConcurrent
 	}
-	return perProcessor * runtime.GOMAXPROCS(0)
+	return perProcessor * background.Processors()
 }
 
 // Validate reports every field that is out of range.

@@ -38,12 +38,15 @@ type Metrics struct {
 
 	queries *prometheus.CounterVec
 
+	state *engineState // nil before WatchEngine
+
 	recall        *prometheus.HistogramVec
 	recallSquares *prometheus.CounterVec
 	recallSkipped *prometheus.CounterVec
 	recallTime    prometheus.Counter
 
 	ended    bound[endKey, endSeries]
+	refused  bound[endKey, prometheus.Counter]
 	searched bound[searchKey, searchSeries]
 }
 
@@ -133,7 +136,9 @@ func (m *Metrics) End(method, collection string, code codes.Code, took time.Dura
 
 // Refused counts a call that was refused before it was begun.
 func (m *Metrics) Refused(method string, code codes.Code) {
-	m.calls.WithLabelValues(method, "", code.String()).Inc()
+	m.refused.of(endKey{method: method, code: code}, func(k endKey) prometheus.Counter {
+		return m.calls.WithLabelValues(k.method, k.collection, k.code.String())
+	}).Inc()
 }
 
 // Shed counts the reason of a refusal; reason is one of the constants above.

@@ -2,6 +2,8 @@ package ops
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +63,15 @@ func (m *Metrics) WatchMemory(use func() engine.MemoryUse) {
 
 // WatchEngine adds the numbers of an engine's collections and of its store.
 func (m *Metrics) WatchEngine(e *engine.Engine) {
-	m.registry.MustRegister(&engineState{engine: e, now: time.Now, known: map[string]remembered{}})
+	m.state = newEngineState(e, time.Now)
+	m.registry.MustRegister(m.state)
+}
+
+// Unreachable sets how many items of a collection no search can come to. WatchEngine was called before.
+func (m *Metrics) Unreachable(c *engine.Collection, n int) {
+	m.state.mu.Lock()
+	defer m.state.mu.Unlock()
+	m.state.unreachable[c] = n
 }
 
 // statisticsAge is how long a collection's statistics are remembered: reading them makes its writers wait a moment.
@@ -72,8 +82,13 @@ type engineState struct {
 	engine *engine.Engine
 	now    func() time.Time
 
-	mu    sync.Mutex // guards known
-	known map[string]remembered
+	mu          sync.Mutex // guards what follows
+	known       map[string]remembered
+	unreachable map[*engine.Collection]int // of those that were looked at
+}
+
+func newEngineState(e *engine.Engine, now func() time.Time) *engineState {
+	return &engineState{engine: e, now: now, known: map[string]remembered{}, unreachable: map[*engine.Collection]int{}}
 }
 
 // remembered is what was read of a collection. snapshot and imports are nil where they cannot be read (their metrics are then
@@ -150,6 +165,9 @@ var collectionStats = []stat[engine.Statistics]{
 var snapshotTimeDesc = prometheus.NewDesc("segue_collection_snapshot_timestamp_seconds",
 	"When the newest snapshot was made, in seconds since 1970; absent where there is none.", []string{"collection"}, nil)
 
+var unreachableDesc = prometheus.NewDesc("segue_collection_unreachable_count",
+	"Items that no search of the graph can come to, when last looked at: above 0 the graph is damaged. Absent before.", []string{"collection"}, nil)
+
 var importStats = []stat[imports]{
 	gaugeOf("segue_collection_import_running_count", "1 while an import takes rows or builds.", func(i imports) float64 { return float64(i.running) }, "collection"),
 	gaugeOf("segue_collection_import_accepted_count", "Durable rows of the running import.", func(i imports) float64 { return float64(i.accepted) }, "collection"),
@@ -187,6 +205,7 @@ func (s *engineState) Describe(out chan<- *prometheus.Desc) {
 		out <- stat.desc
 	}
 	out <- snapshotTimeDesc
+	out <- unreachableDesc
 	out <- fsyncDesc
 }
 
@@ -195,8 +214,13 @@ func (s *engineState) Collect(out chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, known := s.now(), map[string]remembered{}
-	for _, c := range s.engine.Collections() {
+	collections := s.engine.Collections()
+	maps.DeleteFunc(s.unreachable, func(c *engine.Collection, _ int) bool { return !slices.Contains(collections, c) })
+	for _, c := range collections {
 		name := c.Config().Name
+		if n, ok := s.unreachable[c]; ok {
+			out <- prometheus.MustNewConstMetric(unreachableDesc, prometheus.GaugeValue, float64(n), name)
+		}
 		r, ok := s.known[name]
 		if !ok || now.Sub(r.at) >= statisticsAge {
 			var err error

@@ -25,7 +25,7 @@ func watched(t *testing.T) (*engine.Collection, func() string) {
 		t.Fatal(err)
 	}
 	m, at := NewMetrics(), time.Now()
-	m.registry.MustRegister(&engineState{engine: e, now: func() time.Time { at = at.Add(statisticsAge); return at }, known: map[string]remembered{}})
+	m.registry.MustRegister(newEngineState(e, func() time.Time { at = at.Add(statisticsAge); return at }))
 	return c, func() string { return scrape(t, m) }
 }
 
@@ -107,6 +107,48 @@ func TestImportProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("given up", 0, 0, 0, 0)
+	}
+}
+
+// TestUnreachable: absent until it was looked at, then what was found last; gone with its collection, also where another takes its name.
+func TestUnreachable(t *testing.T) {
+	const series = `segue_collection_unreachable_count{collection="tracks"}`
+	e, err := engine.Open(t.Context(), t.TempDir(), engine.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	create := func() *engine.Collection {
+		t.Helper()
+		c, err := e.CreateCollection(t.Context(), engine.CollectionConfig{Name: "tracks", Dim: 2, Metric: engine.L2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	m, c := NewMetrics(), create()
+	m.WatchEngine(e)
+	absent := func() {
+		t.Helper()
+		if v, ok := valueOf(t, scrape(t, m), series); ok {
+			t.Errorf("%v items, and nobody looked", v)
+		}
+	}
+	absent()
+	for _, n := range []int{3, 0} {
+		m.Unreachable(c, n)
+		if v, ok := valueOf(t, scrape(t, m), series); !ok || v != float64(n) {
+			t.Errorf("%v (%v), want %d", v, ok, n)
+		}
+	}
+	if err := e.DeleteCollection(t.Context(), "tracks"); err != nil {
+		t.Fatal(err)
+	}
+	create()
+	m.Unreachable(c, 5) // a look that ends late
+	absent()
+	if len(m.state.unreachable) != 0 {
+		t.Errorf("%d numbers of collections that are gone", len(m.state.unreachable))
 	}
 }
 
