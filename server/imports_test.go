@@ -19,7 +19,7 @@ import (
 // built polls an import until its release is ready.
 func built(t *testing.T, c *client.Client, job string) *seguev1.Import {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

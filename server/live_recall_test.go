@@ -79,9 +79,9 @@ func (w *watched) seen(t *testing.T, text string) (count uint64, sum float64) {
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); {
+	for end := time.Now().Add(hang); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not after 30 s", what)
+			t.Fatalf("%s: not after %v", what, hang)
 		}
 		runtime.Gosched()
 	}

@@ -218,7 +218,7 @@ func TestTooManyConnections(t *testing.T) {
 	metrics := ops.NewMetrics()
 	f := start(t, Options{MaxConnections: 2, Metrics: metrics})
 	check := func(conn *grpc.ClientConn) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		_, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
 		return err
@@ -234,7 +234,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer third.Close()
-	if err := third.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := third.SetDeadline(time.Now().Add(hang)); err != nil {
 		t.Fatal(err)
 	}
 	var timeout net.Error

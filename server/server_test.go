@@ -168,7 +168,7 @@ func (h halfCall) finish(req, resp proto.Message) error {
 // refused calls until the server refuses, as it must once it drains.
 func (f *fixture) refused(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	for {
 		_, err := f.collections.ListCollections(ctx, &seguev1.ListCollectionsRequest{})
@@ -185,7 +185,7 @@ func (f *fixture) refused(t *testing.T) {
 // TestShutdownLetsCallsFinish: a call in flight ends with OK, new ones are refused, watchers do not hold it up.
 func TestShutdownLetsCallsFinish(t *testing.T) {
 	f := open(t, t.TempDir(), Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	watch, err := grpc_health_v1.NewHealthClient(f.conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {

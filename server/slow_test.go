@@ -40,7 +40,7 @@ func large() *seguev1.NearestNeighborsRequest {
 // undisturbed holds that the calls of other clients are answered.
 func undisturbed(t *testing.T, f *fixture) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	for range 30 {
 		if _, err := f.retrieval.NearestNeighbors(ctx, large()); err != nil {
