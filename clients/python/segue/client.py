@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
@@ -16,6 +16,8 @@ from .v1 import (
     collection_pb2,
     collection_service_pb2,
     collection_service_pb2_grpc,
+    exclusion_service_pb2,
+    exclusion_service_pb2_grpc,
     filter_pb2,
     import_service_pb2,
     import_service_pb2_grpc,
@@ -33,6 +35,7 @@ from .v1 import (
 )
 
 _BATCH_BYTES = 1 << 20  # of an upsert; a row that is larger travels alone
+_BATCH_IDS = 10_000  # of one call: what the API takes
 _PATIENCE = 60.0  # seconds that a write waits for a server that is away
 
 
@@ -64,6 +67,7 @@ class Client:
         self._timeout = timeout
         self._retrieval = retrieval_service_pb2_grpc.RetrievalServiceStub(self.channel)
         self._items = item_service_pb2_grpc.ItemServiceStub(self.channel)
+        self._exclusions = exclusion_service_pb2_grpc.ExclusionServiceStub(self.channel)
         self._profiles = profile_service_pb2_grpc.ProfileServiceStub(self.channel)
         self._collections = collection_service_pb2_grpc.CollectionServiceStub(self.channel)
         self._imports = import_service_pb2_grpc.ImportServiceStub(self.channel)
@@ -112,14 +116,25 @@ class Client:
         is the name and version of what made the vector. What has no argument here (diversity, boosts, pages) can be set in
         base: exclude and attributes add to it, other arguments replace what they name.
         """
-        request = retrieval_service_pb2.NearestNeighborsRequest()
-        if base is not None:
-            request.CopyFrom(base)
-        request.collection, request.neighbor_count = collection, k
         given = {"vector": vector, "item": item, "user": user, "examples": examples}
         named = [name for name, v in given.items() if v is not None]
-        if len(named) > 1 or (not named and not request.HasField("query")):
+        if len(named) > 1 or (not named and (base is None or not base.HasField("query"))):
             raise ValueError(f"give exactly one of vector, item, user and examples, not {' and '.join(named) or 'none'}")
+        request = _search(
+            collection,
+            k=k,
+            filter=filter,
+            exclude=exclude,
+            ef=ef,
+            target_recall=target_recall,
+            exact=exact,
+            attributes=attributes,
+            vectors=vectors,
+            min_revision=min_revision,
+            min_score=min_score,
+            model=model,
+            base=base,
+        )
         if vector is not None:
             request.query.vector.CopyFrom(values.vector(vector))
         elif item is not None:
@@ -128,34 +143,56 @@ class Client:
             request.query.user_id = user
         elif examples is not None:
             request.query.examples.CopyFrom(examples.message())
-        if isinstance(filter, str):
-            request.filter_expression = filter
-        elif filter is not None:
-            request.filter.CopyFrom(filter)
-        if not isinstance(exclude, results.Exclude):
-            exclude = results.Exclude(ids=exclude)
-        request.exclusions.MergeFrom(exclude.message())
-        if exact + (ef is not None) + (target_recall is not None) > 1:
-            raise ValueError("give at most one of ef, target_recall and exact")
-        if target_recall is not None:
-            request.search_effort.target_recall = target_recall
-        elif exact:
-            request.search_effort.exact = True
-        elif ef is not None:
-            request.search_effort.ef = ef
-        if attributes is True:
-            request.read_mask.paths.append("attributes")
-        elif attributes is not False:
-            request.read_mask.paths.extend(f"attributes.{name}" for name in values.strings("attributes", attributes))
-        if vectors:
-            request.include_vectors = True
-        if min_revision:
-            request.min_revision = min_revision
-        if min_score is not None:
-            request.min_score = min_score
-        if model is not None:
-            request.embedding_model.CopyFrom(_model(model))
         return results.neighbors(self._call(self._retrieval.NearestNeighbors, request, timeout))
+
+    def batch_neighbors(
+        self,
+        collection: str,
+        *,
+        vectors: Any = None,
+        items: Iterable[str] | None = None,
+        users: Iterable[str] | None = None,
+        excludes: Sequence[Iterable[str] | results.Exclude] | None = None,
+        include_vectors: bool = False,
+        batch: int = 200,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> list[results.Neighbors | errors.SegueError]:
+        """Many queries: one for each row of vectors, [n, dimension], or each id of items, or each of users. options are those of
+        neighbors, from k on, and hold for all (its vectors is include_vectors here); excludes[i] is left out of query i besides.
+
+        Answer i is to query i: what neighbors would have returned, or, where the query failed for itself, the SegueError that it would
+        have raised. Queries travel in calls of at most ``batch``, 1 to 1,000, which the server answers on all its cores; timeout bounds
+        each call. Where a call fails as a whole, its SegueError is raised and the answers before it are lost.
+        """
+        if (vectors is not None) + (items is not None) + (users is not None) != 1:
+            raise ValueError("give exactly one of vectors, items and users")
+        if not 1 <= batch <= 1000:
+            raise ValueError(f"batch is {batch}, must be 1 to 1,000")
+        common = _search(collection, vectors=include_vectors, **options)
+        if vectors is not None:
+            m = values.floating(vectors)
+            if m.ndim != 2:
+                raise ValueError(f"vectors must have shape [queries, dimension], not {list(m.shape)}")
+            queries = [retrieval_service_pb2.Query(vector=values.vector(row)) for row in m]
+        elif items is not None:
+            queries = [retrieval_service_pb2.Query(item_id=i) for i in values.strings("items", items)]
+        else:
+            queries = [retrieval_service_pb2.Query(user_id=u) for u in values.strings("users", users)]
+        if excludes is not None and len(excludes) != len(queries):
+            raise ValueError(f"{len(excludes)} excludes for {len(queries)} queries")
+        answers: list[results.Neighbors | errors.SegueError] = []
+        for first in range(0, len(queries), batch):
+            request = retrieval_service_pb2.BatchNearestNeighborsRequest(collection=collection)
+            for i, query in enumerate(queries[first : first + batch], first):
+                one = request.requests.add()
+                one.CopyFrom(common)
+                one.query.CopyFrom(query)
+                if excludes is not None:
+                    one.exclusions.MergeFrom(_exclusions(excludes[i]))
+            answer = self._call(self._retrieval.BatchNearestNeighbors, request, timeout)
+            answers += (results.query_result(r) for r in answer.results)
+        return answers
 
     # Items.
 
@@ -244,6 +281,57 @@ class Client:
         """Deletes a profile and returns the revision. NOT_FOUND with USER_NOT_FOUND."""
         request = profile_service_pb2.DeleteProfileRequest(collection=collection, user_id=user)
         return self._call(self._profiles.DeleteProfile, request).revision
+
+    # Exclusion sets.
+
+    def add_exclusions(
+        self,
+        collection: str,
+        name: str,
+        ids: Iterable[str],
+        *,
+        expires: datetime | None = None,
+        ttl: timedelta | None = None,
+    ) -> None:
+        """Puts items into an exclusion set, made by its first entry: typically what a user heard. They exclude until expires, or for
+        ttl from now, by the server's clock, or for ever; an item that is in the set already gets the new time. Items need not exist.
+
+        ids travel in order, 10,000 a call. Each call is durable when it answers and seen by every search that starts later; all may
+        be repeated, so where one fails, call again with the same ids."""
+        request = exclusion_service_pb2.AddExclusionsRequest(collection=collection, exclusion_set=name)
+        if expires is not None and ttl is not None:
+            raise ValueError("give at most one of expires and ttl")
+        if expires is not None:
+            request.expire_time.CopyFrom(values.value(expires).timestamp_value)
+        elif ttl is not None:
+            request.ttl.FromTimedelta(ttl)
+        self._send_ids(self._exclusions.AddExclusions, request, ids)
+
+    def remove_exclusions(self, collection: str, name: str, ids: Iterable[str]) -> None:
+        """Takes items out of an exclusion set, with the guarantees of add_exclusions. Those that are not in it are no error."""
+        request = exclusion_service_pb2.RemoveExclusionsRequest(collection=collection, exclusion_set=name)
+        self._send_ids(self._exclusions.RemoveExclusions, request, ids)
+
+    def exclusions(self, collection: str, name: str) -> Iterator[results.Exclusion]:
+        """The entries of an exclusion set that have not expired, ascending by the bytes of their ids, read page by page."""
+        request = exclusion_service_pb2.GetExclusionSetRequest(collection=collection, exclusion_set=name, page_size=1000)
+        while True:
+            answer = self._call(self._exclusions.GetExclusionSet, request)
+            yield from (results.exclusion(m) for m in answer.exclusions)
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return
+
+    def delete_exclusion_set(self, collection: str, name: str) -> None:
+        """Removes every entry of an exclusion set. A set that has none is no error."""
+        request = exclusion_service_pb2.DeleteExclusionSetRequest(collection=collection, exclusion_set=name)
+        self._call(self._exclusions.DeleteExclusionSet, request)
+
+    def _send_ids(self, method, request, ids: Iterable[str]) -> None:
+        rows = values.strings("ids", ids)
+        for first in range(0, len(rows), _BATCH_IDS):
+            request.item_ids[:] = rows[first : first + _BATCH_IDS]
+            self._call(method, request)
 
     # Collections.
 
@@ -392,6 +480,61 @@ class Client:
                     raise
             time.sleep(delay)
             delay = min(2 * delay, 5.0)
+
+
+def _search(
+    collection: str,
+    *,
+    k: int = 10,
+    filter: str | filter_pb2.Filter | None = None,
+    exclude: Iterable[str] | results.Exclude = (),
+    ef: int | None = None,
+    target_recall: float | None = None,
+    exact: bool = False,
+    attributes: bool | Iterable[str] = False,
+    vectors: bool = False,
+    min_revision: int = 0,
+    min_score: float | None = None,
+    model: tuple[str, str] | None = None,
+    base: retrieval_service_pb2.NearestNeighborsRequest | None = None,
+) -> retrieval_service_pb2.NearestNeighborsRequest:
+    """A request with all but what it is near to, unless base has that."""
+    request = retrieval_service_pb2.NearestNeighborsRequest()
+    if base is not None:
+        request.CopyFrom(base)
+    request.collection, request.neighbor_count = collection, k
+    if isinstance(filter, str):
+        request.filter_expression = filter
+    elif filter is not None:
+        request.filter.CopyFrom(filter)
+    request.exclusions.MergeFrom(_exclusions(exclude))
+    if exact + (ef is not None) + (target_recall is not None) > 1:
+        raise ValueError("give at most one of ef, target_recall and exact")
+    if target_recall is not None:
+        request.search_effort.target_recall = target_recall
+    elif exact:
+        request.search_effort.exact = True
+    elif ef is not None:
+        request.search_effort.ef = ef
+    if attributes is True:
+        request.read_mask.paths.append("attributes")
+    elif attributes is not False:
+        request.read_mask.paths.extend(f"attributes.{name}" for name in values.strings("attributes", attributes))
+    if vectors:
+        request.include_vectors = True
+    if min_revision:
+        request.min_revision = min_revision
+    if min_score is not None:
+        request.min_score = min_score
+    if model is not None:
+        request.embedding_model.CopyFrom(_model(model))
+    return request
+
+
+def _exclusions(exclude: Iterable[str] | results.Exclude) -> filter_pb2.Exclusions:
+    if not isinstance(exclude, results.Exclude):
+        exclude = results.Exclude(ids=exclude)
+    return exclude.message()
 
 
 def _identify(request) -> None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Union
 
+import grpc
 import numpy as np
 
-from . import roaring, values
+from . import errors, roaring, values
 from .v1 import (
     collection_pb2,
+    exclusion_service_pb2,
     filter_pb2,
     import_service_pb2,
     item_pb2,
@@ -132,6 +134,15 @@ class Neighbors(Sequence):
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """An entry of an exclusion set."""
+
+    id: str
+    expires: datetime | None
+    """With a time zone; None where it never does."""
+
+
+@dataclass(frozen=True)
 class Item:
     id: str
     attributes: dict[str, values.Value]
@@ -232,13 +243,28 @@ def neighbors(m: retrieval_service_pb2.NearestNeighborsResponse) -> Neighbors:
     )
 
 
+def query_result(m: retrieval_service_pb2.QueryResult) -> Neighbors | errors.SegueError:
+    if m.WhichOneof("result") == "response":
+        return neighbors(m.response)
+    e = m.error
+    violations = (errors.Violation(e.field, e.reason, e.message),) if e.field else ()
+    return errors.SegueError(_CODES.get(e.code, grpc.StatusCode.UNKNOWN), e.message, e.reason, violations)
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def exclusion(m: exclusion_service_pb2.Exclusion) -> Exclusion:
+    return Exclusion(m.item_id, _expires(m))
+
+
 def item(m: item_pb2.Item) -> Item:
     return Item(
         m.id,
         values.attributes(m.attributes),
         m.revision,
         values.array(m.vector) if m.HasField("vector") else None,
-        m.expire_time.ToDatetime().replace(tzinfo=timezone.utc) if m.HasField("expire_time") else None,
+        _expires(m),
     )
 
 
@@ -278,6 +304,10 @@ def reject(m: import_service_pb2.ImportReject) -> Reject:
 def release(m: release_pb2.Release) -> Release:
     state = enum_name(release_pb2.ReleaseState, "RELEASE_STATE_", m.state)
     return Release(m.id, state, m.job_id, m.previous, m.item_count)
+
+
+def _expires(m) -> datetime | None:
+    return m.expire_time.ToDatetime().replace(tzinfo=timezone.utc) if m.HasField("expire_time") else None
 
 
 def _example(e) -> retrieval_service_pb2.Example:

@@ -178,6 +178,84 @@ class Retrieval(ServerTest):
         got = self.client.neighbors("cosine", examples=examples, k=10, exact=True)
         self.assert_best(got, best, 10, np.arange(COUNT) != 3)
 
+    def test_batches(self):
+        """Answer i of a batch is what neighbors says of query i, through several calls; a query fails for itself."""
+        options = {"k": 7, "exact": True, "filter": "plays >= 100", "attributes": ["plays"]}
+        for asked, single in [({"vectors": QUERIES}, "vector"), ({"items": np.array(IDS[90:110])}, "item")]:
+            got = self.client.batch_neighbors("cosine", **asked, **options, include_vectors=True, batch=6)
+            queries = next(iter(asked.values()))
+            self.assertEqual(len(got), len(queries))
+            for query, answer in zip(queries, got):
+                want = self.client.neighbors("cosine", **{single: query}, **options, vectors=True)
+                self.assertEqual((answer.ids, answer.search_info), (want.ids, want.search_info))
+                self.assertEqual(answer.neighbors, want.neighbors)
+                np.testing.assert_array_equal([n.vector for n in answer], [n.vector for n in want])
+        for i, query in enumerate(QUERIES[:3]):
+            self.client.upsert_profile("l2", f"b{i}", query)
+        self.client.add_exclusions("l2", "b2", [IDS[4]])
+        best = [np.argsort(-scores("l2", VECTORS, query), kind="stable") for query in QUERIES[:3]]
+        excludes = [(), ids_of(best[1][:2]), segue.Exclude(sets=["b2"], ids=ids_of(best[2][1:2]))]
+        got = self.client.batch_neighbors("l2", users=["b0", "b1", "b2"], excludes=excludes, exclude=ids_of(best[0][:1]), k=5, exact=True)
+        for i, answer in enumerate(got):
+            gone = {best[0][0]} | (set(best[1][:2]) if i == 1 else {best[2][1], 4} if i == 2 else set())
+            self.assertEqual(answer.ids, ids_of([row for row in best[i] if row not in gone][:5]))
+
+        mixed = self.client.batch_neighbors("cosine", items=[IDS[0], "nobody", IDS[1]], k=3)
+        self.assertEqual([len(mixed[0]), len(mixed[2])], [3, 3])
+        self.assertIsInstance(mixed[1], segue.SegueError)
+        self.assertEqual((mixed[1].code, mixed[1].reason), (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND"))
+        wrong = self.client.batch_neighbors("cosine", vectors=QUERIES[:1, :5])[0]
+        self.assertEqual((wrong.reason, [v.field for v in wrong.violations]), ("DIMENSION_MISMATCH", ["query.vector"]))
+        self.assertEqual(self.client.batch_neighbors("cosine", items=[]), [])
+        self.assert_fails(grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND", self.client.batch_neighbors, "nothing", items=IDS[:2])
+        for options in [{}, {"items": IDS[:2], "users": ["u"]}, {"vectors": QUERIES[0]}, {"items": IDS[:2], "excludes": [()]}, {"items": IDS[:2], "batch": 0}]:
+            with self.subTest(list(options)), self.assertRaises(ValueError):
+                self.client.batch_neighbors("cosine", **options)
+        with self.assertRaises(TypeError):
+            self.client.batch_neighbors("cosine", items=IDS[:2], item=IDS[0])
+
+    def test_exclusion_sets(self):
+        """A set is what a model of it says after every change, and searches leave out what it holds, as numpy does."""
+        want = scores("cosine", VECTORS, QUERIES[3])
+        order = np.argsort(-want, kind="stable")
+        random = np.random.default_rng(7)
+        held: set[str] = set()
+        for step in range(6):
+            some = np.array(IDS)[random.choice(order[:400], 150, replace=False)]  # an array of strings
+            if step % 3 == 2:
+                self.client.remove_exclusions("cosine", "heard", some)
+                held -= set(some.tolist())
+            else:
+                self.client.add_exclusions("cosine", "heard", some, ttl=timedelta(days=1) if step == 3 else None)
+                held |= set(some.tolist())
+            self.assertEqual([e.id for e in self.client.exclusions("cosine", "heard")], sorted(held))
+            got = self.client.neighbors("cosine", vector=QUERIES[3], k=20, exact=True, exclude=segue.Exclude(sets=["heard"]))
+            self.assert_best(got, want, 20, ~np.isin(IDS, list(held)))
+        many = [f"unknown-{i:05d}" for i in range(10_500)]  # more than one call takes, and than a page holds
+        self.client.add_exclusions("cosine", "many", many)
+        self.assertEqual([e.id for e in self.client.exclusions("cosine", "many")], many)
+
+        end = (datetime.now(timezone.utc) + timedelta(hours=1)).replace(microsecond=7)
+        self.client.add_exclusions("cosine", "times", [IDS[0]], expires=end)
+        self.client.add_exclusions("cosine", "times", [IDS[1]], ttl=timedelta(hours=2))
+        self.client.add_exclusions("cosine", "times", [IDS[2]])
+        times = {e.id: e.expires for e in self.client.exclusions("cosine", "times")}
+        self.assertEqual((times[IDS[0]], times[IDS[2]]), (end, None))
+        self.assertAlmostEqual((times[IDS[1]] - end).total_seconds(), 3600, delta=60)
+
+        for name in ["heard", "many", "times", "never"]:
+            self.client.delete_exclusion_set("cosine", name)
+            self.assertEqual(list(self.client.exclusions("cosine", name)), [])
+        self.assert_best(self.client.neighbors("cosine", vector=QUERIES[3], k=20, exact=True, exclude=segue.Exclude(sets=["heard"])), want, 20)
+        add, bad = self.client.add_exclusions, grpc.StatusCode.INVALID_ARGUMENT
+        with self.assertRaises(ValueError):
+            add("cosine", "u", IDS[:1], expires=end, ttl=timedelta(hours=1))
+        with self.assertRaises(TypeError):
+            add("cosine", "u", IDS[0])
+        self.assert_fails(bad, "FIELD_REQUIRED", add, "cosine", "", IDS[:1])
+        self.assert_fails(bad, "OUT_OF_RANGE", add, "cosine", "u", IDS[:1], expires=end - timedelta(hours=2))
+        self.assert_fails(grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND", add, "nothing", "u", IDS[:1])
+
     def test_base(self):
         base = retrieval_service_pb2.NearestNeighborsRequest(page_size=3)
         base.query.vector.floats.values.extend(QUERIES[2].tolist())
