@@ -102,7 +102,11 @@ func (r *release) apply(mutations []mutation, when linking) error {
 		}
 		// The entry comes before the link: a search translates every slot it can reach. A filter comes before it too, or
 		// a replaced item would be missing from both sides for a moment.
+		// So does what a search needs to know of an item that moves.
 		r.table.entries.set(slot, m.id, m.lsn, m.attributes)
+		if old, ok := r.table.slotOf(m.id); ok {
+			r.table.replace(old, slot)
+		}
 		r.filters.Insert(slot, m.attributes)
 		puts = append(puts, put{m, slot})
 	}
@@ -111,7 +115,6 @@ func (r *release) apply(mutations []mutation, when linking) error {
 		return err
 	}
 	for _, p := range puts {
-		// For a moment old and new are both found; searches keep the bound one.
 		old, replaced := r.table.bind(p.m.id, p.slot)
 		r.filters.Settle(p.slot)
 		r.expiries.add(p.slot, attribute.Expiry(p.m.attributes))
@@ -127,6 +130,7 @@ func (r *release) apply(mutations []mutation, when linking) error {
 			continue
 		}
 		if slot, ok := r.table.unbind(m.id); ok {
+			r.table.drop(slot)
 			if err := r.retireSlot(slot, when); err != nil {
 				return fmt.Errorf("delete item %q: %w", m.id, err)
 			}

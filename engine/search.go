@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/segue-ann/segue/hnsw"
@@ -13,6 +14,8 @@ import (
 
 // Search answers one retrieval: at most K neighbors, best score first, ties by item id, unless the request orders them
 // otherwise. Items that the query names are not among them. Fewer than K come back only for a reason that Info names.
+// An item that is written while the search runs is answered by one of its states in that time: it is neither missing, nor there
+// twice, nor is less than there is told, because its vector changed. One that is deleted or created meanwhile may be answered.
 // Errors: *InvalidError, *NotFoundError of the item or user asked with, context errors. Cost: O(ef * M) distances,
 // or O(items) where Exact.
 func (c *Collection) Search(ctx context.Context, req SearchRequest) (SearchResult, error) {
@@ -155,6 +158,9 @@ func planOf(stats hnsw.SearchStats) Plan {
 
 // translate turns candidates, ascending by distance, into at most K neighbors in API order.
 func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, req *SearchRequest, allowed *allowance) ([]Neighbor, error) {
+	among := func(slot uint32) bool {
+		return slices.ContainsFunc(found, func(c hnsw.Candidate) bool { return c.Slot == slot })
+	}
 	out := make([]Neighbor, 0, min(len(found), req.K))
 	var ids strings.Builder // all ids in one piece of memory: what String returned stays as it is while more is written
 	for at := 0; at < len(found) && len(out) < req.K; {
@@ -171,7 +177,7 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 			begin := ids.Len()
 			ids.Write(e.idBytes())
 			id := ids.String()[begin:]
-			if cand.Slot == seed || id == seedID || !allowed.admits(e) || r.superseded(id, cand.Slot, found) {
+			if cand.Slot == seed || id == seedID || !allowed.admits(e) || r.table.stale(cand.Slot, among) {
 				continue
 			}
 			n := Neighbor{ItemID: id, Distance: cand.Distance, Score: r.score(cand.Distance), revision: e.lsn()}
@@ -204,25 +210,6 @@ func sortByID(ns []Neighbor) {
 			ns[j], ns[j-1] = ns[j-1], ns[j]
 		}
 	}
-}
-
-// superseded says whether another slot holds the item now and makes this one stale: the item was deleted,
-// or its new version was found too. Where the new version was not found the old one stands for it: it was
-// current when the search began.
-func (r *release) superseded(id string, slot uint32, found []hnsw.Candidate) bool {
-	now, ok := r.table.slotOf(id)
-	if ok && now == slot {
-		return false
-	}
-	if !ok {
-		return true
-	}
-	for i := range found {
-		if found[i].Slot == now {
-			return true
-		}
-	}
-	return false
 }
 
 // score turns a distance into a score: higher is better.

@@ -200,17 +200,26 @@ func (q *ranked) isSeed(id string) bool {
 }
 
 // dropStale notes the picks that are not what was searched for any more, so that the next settle leaves them out: items that were
-// deleted or written anew since, unless an old version stands for the new one because that was not found. It reports whether
-// there were any.
+// deleted or written anew since, unless an old version stands for the new one because that was not found. Where there are too few
+// picks it looks at the rest as well, which has to say why. It reports whether there were any.
 func (q *ranked) dropStale() bool {
 	before := len(q.gone)
+	among := func(slot uint32) bool {
+		return slices.ContainsFunc(q.pool, func(p pooled) bool { return p.slot == slot })
+	}
 	for _, pick := range q.picks {
 		row := q.cands[pick.Index].Row
-		id, p := q.idOf(row), &q.pool[row]
-		now, ok := q.r.table.slotOf(id)
-		replaced := ok && now != p.slot && slices.ContainsFunc(q.pool, func(o pooled) bool { return o.slot == now })
-		if !ok || replaced || q.isSeed(id) || !q.allowed.admits(q.r.table.entries.at(p.slot)) {
+		p := &q.pool[row]
+		if q.r.table.stale(p.slot, among) || q.isSeed(q.idOf(row)) || !q.allowed.admits(q.r.table.entries.at(p.slot)) {
 			q.gone = append(q.gone, p.slot)
+		}
+	}
+	if len(q.picks) == q.req.K {
+		return len(q.gone) > before
+	}
+	for i := range q.pool {
+		if slot := q.pool[i].slot; q.r.table.stale(slot, among) && !slices.Contains(q.gone[before:], slot) {
+			q.gone = append(q.gone, slot)
 		}
 	}
 	return len(q.gone) > before

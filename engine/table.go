@@ -184,6 +184,35 @@ func (t *table) each(fn func(slot uint32)) {
 	}
 }
 
+// What becomes of the item in a slot: nothing yet, another slot (which plus one), or it is deleted.
+const (
+	itemStays   = 0
+	itemDeleted = 1<<32 - 1
+)
+
+// replace notes that the item in slot old gets slot by. It comes before by can be found, and so before bind.
+func (t *table) replace(old, by uint32) { t.entries.next(old).Store(by + 1) }
+
+// drop notes that the item in slot is deleted, which unbind has done.
+func (t *table) drop(slot uint32) { t.entries.next(slot).Store(itemDeleted) }
+
+// stale reports whether a slot that a search found does not stand for its item: because that is deleted, or has been given another
+// slot that was found too. Of the slots of one item that are among those found it leaves exactly the last, also while the item moves:
+// whoever has found a slot sees that it replaced the one before. Without a later one the old slot stands; it was the item's when
+// the search began. The caller holds the searcher, so no slot on the way has been reused.
+func (t *table) stale(slot uint32, found func(slot uint32) bool) bool {
+	for {
+		next := t.entries.next(slot).Load()
+		switch {
+		case next == itemStays:
+			return false
+		case next == itemDeleted || found(next-1):
+			return true
+		}
+		slot = next - 1
+	}
+}
+
 // bytes returns the memory held: map words, offsets and arena.
 func (t *table) bytes() int64 {
 	total := t.entries.bytes()
@@ -238,8 +267,11 @@ type entryChunk struct {
 	live int // bytes of entries that are some slot's newest; writer only
 }
 
-// offsetPage holds chunk index+1 (high 32 bits) and byte offset (low 32) for 64 Ki slots; zero is none.
-type offsetPage [offsetPageSlots]atomic.Uint64
+// offsetPage is what is known of 64 Ki slots.
+type offsetPage struct {
+	entry [offsetPageSlots]atomic.Uint64 // chunk index+1 (high 32 bits) and byte offset (low 32); zero is none
+	next  [offsetPageSlots]atomic.Uint32 // what becomes of its item; see table.stale
+}
 
 const (
 	offsetPageSlots = 1 << 16
@@ -260,7 +292,7 @@ func (a *entryArena) at(slot uint32) entry {
 		return nil
 	}
 	for {
-		off := pages[p][slot%offsetPageSlots].Load()
+		off := pages[p].entry[slot%offsetPageSlots].Load()
 		if off == 0 {
 			return nil
 		}
@@ -273,7 +305,12 @@ func (a *entryArena) at(slot uint32) entry {
 	}
 }
 
-// set writes the entry of slot. One writer.
+// next returns what becomes of the item in slot, which has or had an entry.
+func (a *entryArena) next(slot uint32) *atomic.Uint32 {
+	return &(*a.offsets.Load())[slot/offsetPageSlots].next[slot%offsetPageSlots]
+}
+
+// set writes the entry of slot, whose item stays there. One writer.
 func (a *entryArena) set(slot uint32, id string, lsn LSN, attributes []byte) {
 	e := a.reserve(slot, entryHeader+len(id)+len(attributes))
 	binary.LittleEndian.PutUint32(e, slot)
@@ -282,6 +319,7 @@ func (a *entryArena) set(slot uint32, id string, lsn LSN, attributes []byte) {
 	binary.LittleEndian.PutUint16(e[16:], uint16(len(id)))
 	copy(e[entryHeader:], id)
 	copy(e[entryHeader+len(id):], attributes)
+	a.next(slot).Store(itemStays)
 	a.publish(slot, e)
 }
 
@@ -328,7 +366,7 @@ func (a *entryArena) putLoaded(n int, c *entryChunk, slot uint32, row []byte) en
 	binary.LittleEndian.PutUint32(e, slot)
 	binary.LittleEndian.PutUint32(e[4:], uint32(len(e)))
 	copy(e[entryPrefix:], row)
-	(*a.offsets.Load())[slot/offsetPageSlots][slot%offsetPageSlots].Store(uint64(n+1)<<32 | uint64(c.used))
+	(*a.offsets.Load())[slot/offsetPageSlots].entry[slot%offsetPageSlots].Store(uint64(n+1)<<32 | uint64(c.used))
 	c.used += len(e)
 	c.live = c.used
 	return e
@@ -341,7 +379,7 @@ func (a *entryArena) publish(slot uint32, e entry) {
 	word := uint64(a.head+1)<<32 | uint64(c.used)
 	c.used += len(e)
 	c.live += len(e)
-	old := (*a.offsets.Load())[slot/offsetPageSlots][slot%offsetPageSlots].Swap(word)
+	old := (*a.offsets.Load())[slot/offsetPageSlots].entry[slot%offsetPageSlots].Swap(word)
 	if old != 0 {
 		oc := chunks[old>>32-1]
 		oc.live -= entry(oc.data[uint32(old):]).size()
@@ -363,7 +401,7 @@ func (a *entryArena) compact(most int) {
 			e = e[:e.size()]
 			word := uint64(i+1)<<32 | uint64(at)
 			at += len(e)
-			if (*a.offsets.Load())[e.slot()/offsetPageSlots][e.slot()%offsetPageSlots].Load() == word {
+			if (*a.offsets.Load())[e.slot()/offsetPageSlots].entry[e.slot()%offsetPageSlots].Load() == word {
 				moved := a.reserve(e.slot(), len(e))
 				copy(moved, e)
 				a.publish(e.slot(), moved)
@@ -377,5 +415,5 @@ func (a *entryArena) compact(most int) {
 }
 
 func (a *entryArena) bytes() int64 {
-	return atomic.LoadInt64(&a.held) + int64(len(*a.offsets.Load()))*offsetPageSlots*8
+	return atomic.LoadInt64(&a.held) + int64(len(*a.offsets.Load()))*offsetPageSlots*(8+4)
 }

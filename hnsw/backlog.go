@@ -164,8 +164,8 @@ func (x *Index) unlisted(slot uint32) {
 		return
 	}
 	waiting := x.withoutLate(b.waiting, slot)
-	if at, bit := int(slot>>6), uint64(1)<<(slot&63); at < len(b.hidden) && b.hidden[at]&bit != 0 {
-		atomic.AndUint64(&b.hidden[at], ^bit)
+	if x.isHidden(slot) {
+		atomic.AndUint64(&b.hidden[slot>>6], ^(uint64(1) << (slot & 63)))
 		x.catchUp.hides--
 	}
 	x.publishBacklog(waiting, b.hidden)
@@ -180,11 +180,17 @@ func (x *Index) dropWaiting(slot uint32) bool {
 	if !x.beginLink(slot) { // a Link has come first
 		return false
 	}
-	waiting := without(b.waiting, slot)
-	x.publishBacklog(waiting, b.hidden)
+	x.noteDeath(slot)
+	x.publishBacklog(without(b.waiting, slot), b.hidden)
 	x.retire(slot)
 	x.reclaim()
 	return true
+}
+
+// isHidden reports whether a slot is hidden. The caller holds mu.
+func (x *Index) isHidden(slot uint32) bool {
+	b := x.backlog.Load()
+	return b != nil && int(slot>>6) < len(b.hidden) && b.hidden[slot>>6]>>(slot&63)&1 != 0
 }
 
 // withoutLate returns waiting without slot, where it is a late one. The caller holds mu.
@@ -216,6 +222,7 @@ type await struct {
 func (s *Searcher) forgetTaken() {
 	taken := &s.more.taken
 	taken.begin(s.x.slots.Load())
+	s.more.merged = nil
 	b := s.more.await.backlog
 	if b == nil {
 		return

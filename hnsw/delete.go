@@ -6,8 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// Delete takes a live slot, or one that waits (Await), out of the index: searches that start after Delete returns do not
-// return it. The slot is reused once no searcher that was acquired before can stand on it, and no snapshot needs it.
+// Delete takes a live slot, or one that waits (Await), out of the index: searchers that are acquired after Delete returns do not
+// find it, and those that were acquired before still do, unless it was hidden (Hide). The slot is reused once no searcher that was
+// acquired before can stand on it, and no snapshot needs it.
+//
+// To replace a slot by another, link the other first: every search finds one of them or both.
 //
 // Errors: ErrNotLive, ErrClosed. Cost: O(M^2) distances. Source: the top-up of IP-DiskANN (arXiv 2502.13826) with one link
 // a neighbour, on symmetric links, which tell the in-neighbours without a search. Pruning the neighbours anew, as
@@ -27,6 +30,9 @@ func (x *Index) Delete(slot uint32) error {
 	}
 	c := &x.c
 	before := c.computed()
+	if !x.isHidden(slot) {
+		x.noteDeath(slot)
+	}
 	x.setLive(slot, false)
 	x.links.Add(-int64(rowLength(x.row(slot, 0))))
 	x.unlisted(slot)

@@ -52,6 +52,7 @@ type Index struct {
 
 	slots     atomic.Uint32 // slots ever allocated: 0..slots-1
 	liveCount atomic.Int64
+	deaths    atomic.Pointer[death]   // the last; see deaths.go
 	epoch     atomic.Uint64           // advances with every deletion; see reclaim.go
 	backlog   atomic.Pointer[backlog] // nil: none; see backlog.go
 	commits   atomic.Uint64           // links committed; recent[i%len] is the i-th
@@ -107,6 +108,7 @@ func New(o Options) (*Index, error) {
 	}
 	x.entry.Store(noEntry)
 	x.epoch.Store(1)
+	x.deaths.Store(new(death))
 	x.searchers.Store(new([]*Searcher))
 	x.c.init(x)
 	x.fit.at = fitAt

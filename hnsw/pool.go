@@ -9,6 +9,9 @@ import (
 // (measured; see doc.go), and most offers to a full beam are turned away by one comparison; beyond, two heaps win.
 const sortedPool = 256
 
+// firstRoom is how many entries a pool has room for from the start; more than are in the index may be asked for.
+const firstRoom = 1024
+
 // pool is the beam of a search: the ef best entries so far, each expanded or not.
 //
 // Up to sortedPool entries, items is sorted ascending and cursor is the index of the first entry that may be unexpanded.
@@ -29,7 +32,7 @@ type pool struct {
 func (p *pool) reset(ef, maxEqual int) {
 	p.ef, p.maxEqual, p.cursor = ef, maxEqual, 0
 	p.heaped = ef > sortedPool && maxEqual == 0
-	p.items = slices.Grow(p.items[:0], ef)
+	p.items = slices.Grow(p.items[:0], min(ef, firstRoom))
 	p.frontier = p.frontier[:0]
 }
 

@@ -60,7 +60,7 @@ func (s *Searcher) rescoreAll(entries []uint64, taken *visited, check bool) {
 	n := 0
 	var estimates [scoreBatch]uint32
 	for _, e := range entries {
-		if slot := entrySlot(e); taken == nil || taken.add(slot) {
+		if slot := entrySlot(e); (!check || s.x.isLive(slot)) && (taken == nil || taken.add(slot)) {
 			s.ids[n], estimates[n] = slot, entryKey(e)
 			n++
 		}
@@ -71,9 +71,7 @@ func (s *Searcher) rescoreAll(entries []uint64, taken *visited, check bool) {
 		if !s.missed.sampled {
 			s.missed.add(s.estimate(estimates[i]) - float64(keyDistance(keys[i])))
 		}
-		if !check || s.x.isLive(slot) {
-			s.exact = append(s.exact, packEntry(keys[i], slot))
-		}
+		s.exact = append(s.exact, packEntry(keys[i], slot))
 	}
 	slices.Sort(s.exact)
 }

@@ -18,6 +18,8 @@ type Searcher struct {
 	_     [cachePad]byte
 
 	closed  bool       // the index was closed before Acquire
+	since   uint64     // the epoch from which on it sees what dies
+	deaths  *death     // the last one when it was acquired; see deaths.go
 	scorer  scorer     // on vectors
 	code    codeScorer // on codes, while walking is set
 	walking *codes     // what walks read; nil: the vectors
@@ -70,7 +72,7 @@ const (
 	PlanScan
 )
 
-// Acquire returns a searcher that nobody else holds. What is live now stays readable through it until Release, even
+// Acquire returns a searcher that nobody else holds. What is live now stays readable and is found through it until Release, even
 // when it is deleted meanwhile: look slots up in tables of your own after Acquire, not before.
 //
 // A held searcher keeps deleted slots from being reused, so do not hold one for long. Cost: two atomic stores and a few
@@ -91,6 +93,7 @@ func (x *Index) acquire() *Searcher {
 		// A random start spreads goroutines over the list without a word that all of them write.
 		for i, at := uint32(0), rand.Uint32()%n; i < n; i++ {
 			if s := all[at]; s.epoch.Load() == 0 && s.epoch.CompareAndSwap(0, x.epoch.Load()) {
+				s.watch()
 				return s
 			}
 			if at++; at == n {
@@ -107,6 +110,7 @@ func (x *Index) acquire() *Searcher {
 	grown := append(make([]*Searcher, 0, len(old)+1), old...)
 	grown = append(grown, s)
 	x.searchers.Store(&grown)
+	s.watch()
 	return s
 }
 
@@ -117,6 +121,7 @@ func (s *Searcher) Release() {
 	}
 	x := s.x
 	s.more.active = false
+	s.deaths, s.more.merged = nil, nil
 	s.epoch.Store(0)
 	if x.closed.Load() {
 		x.mu.Lock()

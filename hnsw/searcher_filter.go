@@ -35,13 +35,12 @@ func (s *Searcher) start(ctx context.Context) error {
 	b.started = true
 	s.visited.begin(x.slots.Load())
 	s.forgetTaken()
-	ef := p.K
+	ef := min(p.K, x.o.MaxSlots)
 	s.walking = nil
 	if !p.Exact {
-		ef = max(p.K, p.Ef)
+		ef = x.beamWidth(p)
 		s.walking = x.codes.Load()
 	}
-	ef = min(ef, max(1, x.Len()))
 	s.pool.reset(ef, 0)
 	b.width = ef
 	entry := x.entry.Load()

@@ -34,6 +34,7 @@ type begun struct {
 	settled bool     // the beam is what walks ended with: roaming is for a wider one
 	starts  []uint32 // what the walks found
 	await   await    // see backlog.go
+	merged  *death   // the last that mergeDead looked at; nil: none yet
 
 	links     [2 * maxM]uint32   // allowed ones of a row
 	ways      [2][maxWays]uint32 // see waysOn
@@ -109,7 +110,8 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	for width := min(b.given+n, s.x.Len()); ; {
+	n = min(n, s.x.o.MaxSlots)
+	for width := b.given + n; ; {
 		if width > s.pool.ef {
 			if err := s.widen(ctx, width+width/2); err != nil {
 				return err
@@ -181,8 +183,8 @@ func (s *Searcher) widen(ctx context.Context, ef int) error {
 	return nil
 }
 
-// fill makes s.exact hold, ascending and with true distances, the n nearest slots that were scored and not given; or all
-// that the beam has, if it has fewer. It is sure if nothing that was scored, in the beam or not, can be nearer.
+// fill makes s.exact hold, ascending and with true distances, the n nearest slots that were scored or died meanwhile, and were not
+// given; or all that the beam has, if it has fewer. It is sure if nothing that was scored, in the beam or not, can be nearer.
 //
 // A walk is never sure of what it did not meet, so it leaves the doubt. A scan met everything; but where the nearest of what is
 // allowed are far away, hundreds lie closer together than codes can tell, and the beam alone does not hold the best.
@@ -211,6 +213,7 @@ func (s *Searcher) fill(n int) (sure bool) {
 	if s.pool.heaped {
 		slices.Reverse(entries) // descending: the heap it was
 	}
+	s.mergeDead()
 	return sure
 }
 

@@ -24,10 +24,13 @@ type SearchParams struct {
 }
 
 // Search returns the K nearest live slots it finds, of those allowed, ascending by distance and then by slot. Never fewer than
-// there are, as long as K are live: if the graph gives fewer, the exact scan answers.
+// there are: if the graph gives fewer, the exact scan answers.
+//
+// What is deleted after s was acquired is found like what is live, what is linked after the search began may be found: see Delete
+// for what replaces what. An exact search misses none of those that were live since before it began.
 //
 // query has length Dim; it is not kept, and under Cosine need not be normalised. The result belongs to s, until Release or
-// the next call. A slot that is deleted while the search runs may be in the result.
+// the next call.
 //
 // Errors: ErrK, *DimensionError, *VectorError, ErrClosed, ctx.Err(). Cost: O(Ef * M) distances; filtered at most that of
 // scanning the allowed slots, and somewhat; allocates nothing once s has served a search of this width. Source: Malkov &
@@ -47,18 +50,24 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	}
 	s.bindWalk(s.query[:x.o.Dim])
 	s.descend(entry, 0)
-	// More than everything is never needed, and the pool is as large as the beam.
-	ef := min(max(p.K, p.Ef), max(1, x.Len()))
-	if err := s.beam(ctx, 0, ef, 0); err != nil {
+	if err := s.beam(ctx, 0, x.beamWidth(&p), 0); err != nil {
 		return nil, s.stats(), err
 	}
-	if s.walking != nil {
+	switch {
+	case s.disturbed():
+	case s.walking != nil:
 		s.rescore(s.pool.sorted(), p.K, nil, true)
 		s.give(p.K)
-	} else {
+	default:
 		s.take(p.K)
 	}
-	if len(s.results) < p.K && len(s.results) < x.Len() {
+	if s.disturbed() { // now or before: what has died may have been left out
+		s.results, s.exact, s.missed, s.more.walked = s.results[:0], s.exact[:0], misses{}, true
+		s.forgetTaken()
+		s.fill(p.K)
+		s.give(p.K)
+	}
+	if len(s.results) < p.K && (len(s.results) < x.Len() || s.disturbed()) {
 		s.more.params.Exact = true
 		s.exact = s.exact[:0]
 		err := s.collect(ctx, p.K)
@@ -66,6 +75,9 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	}
 	return s.results, s.stats(), nil
 }
+
+// beamWidth is how wide a beam p asks for. More than there can ever be is never needed.
+func (x *Index) beamWidth(p *SearchParams) int { return min(max(p.K, p.Ef), x.o.MaxSlots) }
 
 // begin checks and binds a query, and forgets the search before.
 func (s *Searcher) begin(ctx context.Context, query []float32, p SearchParams) error {
