@@ -132,7 +132,7 @@ python-test: build ## tests of the Python client against bin/segue (Debian 12; P
 	diff bin/python/segue/status_pb2.py clients/python/segue/status_pb2.py
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -W error::ResourceWarning -m unittest discover -t . -s tests
 
-JAVA_NEEDS := openjdk-17-jdk-headless protobuf-compiler libprotobuf-dev protobuf-compiler-grpc-java-plugin libprotobuf-java libgrpc-java libnetty-java libperfmark-java junit4
+JAVA_NEEDS := openjdk-17-jdk-headless protobuf-compiler libprotobuf-dev protobuf-compiler-grpc-java-plugin libprotobuf-java libgrpc-java libnetty-java libnetty-tcnative-java libnetty-tcnative-jni libperfmark-java junit4 openssl
 
 .PHONY: java-test
 java-test: build ## tests of the Java client against bin/segue (Debian 12)

@@ -63,7 +63,7 @@ public final class Connections {
     return channel(target, credentials.build());
   }
 
-  private static ManagedChannel channel(String target, ChannelCredentials credentials) {
+  static ManagedChannel channel(String target, ChannelCredentials credentials) {
     return Grpc.newChannelBuilder(target, credentials)
         .defaultServiceConfig(serviceConfig())
         .enableRetry()
