@@ -6,7 +6,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// errBatchUsed is returned for a Batch that is used after Start.
+// errBatchUsed is returned for a Batch that is used after Commit.
 var errBatchUsed = errors.New("storage: batch was committed already")
 
 // Batch collects mutations of one release that become durable together or not at all. Every mutation carries
@@ -15,9 +15,9 @@ type Batch struct {
 	c           *Collection
 	b           *pebble.Batch
 	first, last uint64 // LSNs; 0 while empty
-	err         error  // first error of a Put or Delete; makes Start fail
+	err         error  // first error of a Put or Delete; makes Commit fail
 	started     bool
-	waiting     bool // Start succeeded, Wait did not run
+	waiting     bool // start succeeded, wait did not run
 }
 
 // NewBatch returns an empty batch. It must be closed.
@@ -92,19 +92,19 @@ func (b *Batch) Len() int {
 // memtable, which is slower to read until it is flushed.
 func (b *Batch) Bytes() int { return b.b.Len() }
 
-// Commit is Start and Wait: it returns nil once the batch survives power loss.
+// Commit returns nil once the batch survives power loss; batches of other goroutines share its fsync. Errors, with nothing
+// written: *LSNError unless the first LSN is the next one of the release, *LowSpaceError, ErrReadOnly, ErrClosed, and whatever
+// PutItem and its kin refused. A disk that fails ends in Options.OnFatal, and the batch is never acknowledged.
 func (b *Batch) Commit() error {
-	if err := b.Start(); err != nil {
+	if err := b.start(); err != nil {
 		return err
 	}
-	return b.Wait()
+	return b.wait()
 }
 
-// Start hands the batch to the write-ahead log, behind every batch started before, and returns without
-// waiting for the disk; Wait must follow. Several batches may be started before the first is waited for: they
-// share one fsync. Errors, with nothing written: *LSNError unless the first LSN is the next one of the
-// release, *LowSpaceError, ErrReadOnly, ErrClosed, and whatever PutItem and its kin refused.
-func (b *Batch) Start() error {
+// start hands the batch to the write-ahead log, behind every batch started before, and returns without waiting for the disk; wait
+// must follow.
+func (b *Batch) start() error {
 	if b.started {
 		return errBatchUsed
 	}
@@ -120,14 +120,14 @@ func (b *Batch) Start() error {
 		s.leave()
 		return nil
 	}
-	if err := b.start(); err != nil {
+	if err := b.apply(); err != nil {
 		s.leave()
 		return err
 	}
-	return nil // Wait leaves
+	return nil // wait leaves
 }
 
-func (b *Batch) start() error {
+func (b *Batch) apply() error {
 	s, st := b.c.s, b.c.state
 	if err := s.checkSpace(b.b.Len()); err != nil {
 		return err
@@ -155,11 +155,10 @@ func (b *Batch) start() error {
 	return nil
 }
 
-// Wait returns once a started batch survives power loss. It has no error to return but use before Start: a
-// disk that fails here ends in Options.OnFatal, and the batch is never acknowledged.
-func (b *Batch) Wait() error {
+// wait returns once a started batch survives power loss. It has no error to return but use before start.
+func (b *Batch) wait() error {
 	if !b.started {
-		return errors.New("storage: Wait before Start")
+		return errors.New("storage: wait before start")
 	}
 	if !b.waiting {
 		return nil
@@ -177,7 +176,7 @@ func (b *Batch) Wait() error {
 // Close releases the batch, waiting for it first if it was started. It returns nil.
 func (b *Batch) Close() error {
 	if b.waiting {
-		_ = b.Wait()
+		_ = b.wait()
 	}
 	b.started = true
 	return b.b.Close()

@@ -72,10 +72,10 @@ func BenchmarkCommitShared(b *testing.B) {
 				batch := c.NewBatch()
 				defer batch.Close()
 				mu.Lock()
-				err := errors.Join(batch.PutItem(ItemRow{ID: fmt.Sprint(next), LSN: next, Vector: vec}), batch.Start())
+				err := errors.Join(batch.PutItem(ItemRow{ID: fmt.Sprint(next), LSN: next, Vector: vec}), batch.start())
 				next++
 				mu.Unlock()
-				return errors.Join(err, batch.Wait())
+				return errors.Join(err, batch.wait())
 			}
 			for b.Loop() {
 				var wg sync.WaitGroup

@@ -198,9 +198,9 @@ func TestPowerLossUnderConcurrentWriters(t *testing.T) {
 						next++
 					}
 					last := next - 1
-					err = errors.Join(err, b.Start())
+					err = errors.Join(err, b.start())
 					mu.Unlock()
-					if err := errors.Join(err, b.Wait()); err != nil {
+					if err := errors.Join(err, b.wait()); err != nil {
 						t.Error(err)
 						return
 					}

@@ -179,7 +179,7 @@ func TestBatchMisuse(t *testing.T) {
 		b.Close()
 	}
 	b := c.NewBatch()
-	if err := b.Wait(); err == nil {
+	if err := b.wait(); err == nil {
 		t.Error("Wait before Start")
 	}
 	if b.Len() != 0 {
@@ -188,7 +188,7 @@ func TestBatchMisuse(t *testing.T) {
 	if err := errors.Join(b.PutItem(item("a", 1)), b.DeleteItem("b", 2)); err != nil || b.Len() != 2 || b.Bytes() < 50 {
 		t.Fatal(err, b.Len(), b.Bytes())
 	}
-	if err := errors.Join(b.Commit(), b.Wait()); err != nil {
+	if err := errors.Join(b.Commit(), b.wait()); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{b.Commit(), b.PutItem(item("c", 3)), b.DeleteItem("c", 3)} {
@@ -202,7 +202,7 @@ func TestBatchMisuse(t *testing.T) {
 		t.Error(err)
 	}
 	started := c.NewBatch()
-	if err := errors.Join(started.PutItem(item("d", 3)), started.Start(), started.Close()); err != nil {
+	if err := errors.Join(started.PutItem(item("d", 3)), started.start(), started.Close()); err != nil {
 		t.Error("Close of a started batch waits for it", err)
 	}
 	if r, err := c.Item("d"); err != nil || r.LSN != 3 {
