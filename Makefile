@@ -147,12 +147,17 @@ manifests: ## what follows the Helm chart and the flags of serve: deploy/kuberne
 deploy-check: ## the Helm chart: lint, strict decoding, pod security (builds parts of Kubernetes: minutes, the first time)
 	bash .ci/run deploy
 
+.PHONY: stores-test
+stores-test: ## backups to s3:// and gs:// over their protocols (builds their servers: minutes, the first time)
+	bash .ci/run stores
+
 .PHONY: tidy
 tidy: ## go.mod and go.sum of every module
 	go mod tidy
 	cd tools/lint && go mod tidy
 	cd tools/ghz && go mod tidy
 	cd tools/chart && go mod tidy
+	cd tools/stores && go mod tidy
 
 .PHONY: ci
 ci: ## what CI runs
