@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"github.com/segue-ann/segue/examples/demo"
 )
 
 // TestRankingGoldens shows what each rule of ranking does to real tracks: a twentieth of the demo's, asked through the command line and
@@ -15,6 +18,7 @@ import (
 //
 //	segue          arguments of `segue neighbors` or `segue explain`, but for --addr, --collection and --exact, on one line or
 //	               several; '...' keeps blanks. What it writes to stdout and stderr is the answer
+//	setup          other arguments of segue, but for --addr, a line each: what the answers after it are about
 //	matrix NAME    the ids of tracks: $DIR/NAME.npy then holds their vectors
 func TestRankingGoldens(t *testing.T) {
 	data := sampleOf(t, 20, 40)
@@ -23,8 +27,14 @@ func TestRankingGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.kill()
-	if r := runSegue(t.Context(), "import", "--addr", server.addr, "--collection", "tracks", "--create", "--metric", "cosine",
-		"--items", data.tracks.lines, "--vectors", data.tracks.vectors,
+	create := []string{"collection", "create", "tracks", "--addr", server.addr, "--dim", fmt.Sprint(demo.Dim), "--metric", "cosine", "--attribute", "markets:markets"}
+	for _, spec := range demoSchema() {
+		create = append(create, "--attribute", attributeSpec(spec))
+	}
+	if r := runSegue(t.Context(), create...); r.code != 0 {
+		t.Fatalf("create: %+v", r)
+	}
+	if r := runSegue(t.Context(), "import", "--addr", server.addr, "--collection", "tracks", "--items", data.tracks.lines, "--vectors", data.tracks.vectors,
 		"--profiles", data.playlists.lines, "--profile-vectors", data.playlists.vectors); r.code != 0 {
 		t.Fatalf("import: %+v", r)
 	}
@@ -37,6 +47,13 @@ func TestRankingGoldens(t *testing.T) {
 				args = append(args, "--addr", server.addr, "--collection", "tracks", "--exact")
 				r := runSegue(t.Context(), args...)
 				return r.stdout + r.stderr
+			case "setup":
+				for line := range strings.Lines(d.Input) {
+					if r := runSegue(t.Context(), append(words(line), "--addr", server.addr)...); r.code != 0 {
+						t.Fatalf("%s: %s: %+v", d.Pos, line, r)
+					}
+				}
+				return ""
 			case "matrix":
 				var rows [][]float32
 				for _, id := range strings.Fields(d.Input) {
