@@ -22,6 +22,8 @@ type allowance struct {
 	asked bool
 	now   int64
 
+	applies uint64 // release.applies when it was made
+
 	r       *release
 	program *filter.Program // of filter and excluded attributes; nil where there are none
 	ids     map[string]bool
@@ -34,6 +36,7 @@ type allowance struct {
 // slot is reused, and releases the allowance before it. Cost: that of filter.Index.Evaluate, of Collection.excluded for each set, and one
 // pass over a bitmap.
 func (r *release) allowed(ctx context.Context, f *Filter, x *Exclusions) (a allowance, err error) {
+	a.applies = r.applies.Load()
 	a.r, a.now, a.asked = r, r.engine.micros(), f != nil || !x.none()
 	// Without a filter what has expired need not be left out here, and is not worth waiting for filters to load.
 	expired := r.expiries.expired(r.table, a.now) && (a.asked || !r.filters.Loading())
@@ -111,16 +114,24 @@ func (x *Exclusions) valuesFilter() Filter {
 // admits says whether the item of e may be answered, by its attributes as they are now and the time when the search began. A search asks it of what it found: an item that was
 // written after its slot was found allowed may have another slot, or other attributes.
 func (a *allowance) admits(e entry) bool {
-	if over(e.attributes(), a.now) {
+	if over(e.attributes(), a.now) { // set may hold such items: see expiries.expired
 		return false
 	}
 	if a.set == nil {
 		return true
 	}
+	if a.current() {
+		return a.set.Contains(e.slot())
+	}
 	if a.ids[string(e.idBytes())] || a.program != nil && !a.program.Match(e.attributes()) {
 		return false
 	}
 	return !slices.ContainsFunc(a.sets, func(x *excluded) bool { return x.holds(&a.r.engine.exclusions, e.idBytes()) })
+}
+
+// current says that nothing was written since the allowance was made: every item has the slot and the attributes that it had.
+func (a *allowance) current() bool {
+	return a.r != nil && a.applies%2 == 0 && a.r.applies.Load() == a.applies
 }
 
 // release gives back what allowed took.

@@ -71,6 +71,8 @@ const (
 // item's slot holds already changes the attributes only. Cost, at once: else O(efConstruction * M) distances an upsert, spread
 // over all cores.
 func (r *release) apply(mutations []mutation, when linking) error {
+	r.applies.Add(1)
+	defer r.applies.Add(1)
 	last := newest(mutations)
 	type put struct {
 		m    *mutation

@@ -119,6 +119,7 @@ type Engine struct {
 	lastRead atomic.Int64
 
 	exclusions exclusionCache
+	lists      sync.Pool     // of *rankedLists
 	releases   atomic.Uint64 // serials given to releases
 	// calibrating says that a release is being calibrated: one at a time, for what it costs.
 	calibrating atomic.Bool

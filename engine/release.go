@@ -34,6 +34,8 @@ type release struct {
 	appended  atomic.Uint64
 	committed atomic.Uint64
 	visible   atomic.Uint64
+	// applies is odd while apply changes table and filters, and rises with every apply.
+	applies atomic.Uint64
 
 	visibleMu sync.Mutex    // guards visibleCh
 	visibleCh chan struct{} // closed and replaced whenever visible rises, or a commit fails

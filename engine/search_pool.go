@@ -168,15 +168,19 @@ func (q *ranked) raise(p *pooled) {
 }
 
 // lookAhead is how many candidates are looked up together: their cache misses overlap.
-const lookAhead = 8
+const lookAhead = 16
 
 // look returns what is known of a candidate, with its entry.
 func (q *ranked) look(p *pooled) *look {
 	if q.looks[p.at].entry == nil {
-		for i := p.at; i < min(p.at+lookAhead, len(q.looks)); i++ {
-			if l := &q.looks[i]; l.entry == nil {
+		ahead := q.looks[p.at:min(p.at+lookAhead, len(q.looks))]
+		for i := range ahead {
+			if l := &ahead[i]; l.entry == nil {
 				l.entry = q.r.table.entries.at(l.slot)
 			}
+		}
+		for i := range ahead {
+			q.touched |= ahead[i].entry.touch()
 		}
 	}
 	return &q.looks[p.at]
@@ -186,7 +190,12 @@ func (q *ranked) look(p *pooled) *look {
 func (q *ranked) id(p *pooled) string {
 	l := q.look(p)
 	if l.id == "" {
-		l.id = l.entry.id()
+		if q.ids.Cap() == 0 {
+			q.ids.Grow(q.req.K * (l.entry.idLen() + 2))
+		}
+		begin := q.ids.Len()
+		q.ids.Write(l.entry.idBytes())
+		l.id = q.ids.String()[begin:]
 	}
 	return l.id
 }

@@ -43,26 +43,56 @@ type ranked struct {
 	seed   uint64
 
 	begun bool             // a search was begun, whose results so far are found
-	found []hnsw.Candidate // ascending by distance, then slot
 	stats hnsw.SearchStats // of the search that was begun
 	// kept is the answer of keptPicks picks that a scan is to better, where it may come too late; hurried while that is made.
 	kept      *SearchResult
 	keptPicks int
 	hurried   bool
 
-	gone    []uint32 // slots that dropStale dropped
-	list    []pooled // what may be a candidate, list after list
-	listed  int      // of found, how many were looked through for list
-	shallow []pooled // list as it was at the depth before, where there are several
-	looks   []look   // of list
-	values  []rank.ValueID
-	pool    []pooled // the candidates
-	cands   []rank.Candidate
-	picks   []rank.Pick
+	gone   []uint32 // slots that dropStale dropped
+	listed int      // of found, how many were looked through for list
+	picks  []rank.Pick
+	*rankedLists
+	ids     strings.Builder // of candidates, in one piece of memory: what String returned stays as it is while more is written
+	touched byte            // of entries: what is not used is not read
 	// What was seen while the pool was filled.
 	exhausted, belowMin, nearNegative bool
 	// floors[g]: every item of list g that scores higher is in list; -Inf where all are.
 	floors []float64
+}
+
+// rankedLists are what grows with the depth of a search: searches share the memory, one after the other.
+type rankedLists struct {
+	found   []hnsw.Candidate // ascending by distance, then slot
+	list    []pooled         // what may be a candidate, list after list
+	shallow []pooled         // list as it was at the depth before, where there are several
+	looks   []look           // of list
+	values  []rank.ValueID
+	pool    []pooled // the candidates
+	cands   []rank.Candidate
+	limits  *rank.Crowd
+}
+
+// maxKeptLists is for how many candidates memory is kept.
+const maxKeptLists = 4096
+
+// takeLists returns empty lists.
+func (e *Engine) takeLists() *rankedLists {
+	if l, ok := e.lists.Get().(*rankedLists); ok {
+		return l
+	}
+	return new(rankedLists)
+}
+
+// giveLists takes back what takeLists returned. Nothing of it may be used afterwards.
+func (e *Engine) giveLists(l *rankedLists) {
+	if cap(l.looks) > maxKeptLists || cap(l.list) > maxKeptLists || cap(l.values) > 4*maxKeptLists {
+		return
+	}
+	clear(l.looks) // entries are of memory that may be given up
+	l.found, l.list, l.shallow, l.looks = l.found[:0], l.list[:0], l.shallow[:0], l.looks[:0]
+	l.values, l.pool, l.cands = l.values[:0], l.pool[:0], l.cands[:0]
+	e.lists.Put(l)
 }
 
 // pooled is a candidate as the engine knows it.
@@ -90,6 +120,7 @@ const maxCandidates = 20_000
 func (r *release) searchRanked(ctx context.Context, s *hnsw.Searcher, a aim, req SearchRequest, allowed allowance, revision LSN) (SearchResult, error) {
 	result := SearchResult{Info: SearchInfo{Release: r.rows.Release(), Revision: revision}, Unresolved: a.unresolved}
 	q := newRanked(r, s, &a, &req, &allowed, &result.Info)
+	defer r.engine.giveLists(q.rankedLists)
 	search, cancel := q.deadline(ctx)
 	defer cancel()
 	err := q.answer(search, ctx, &result)
@@ -136,7 +167,8 @@ func (q *ranked) hasten(ctx context.Context, result *SearchResult) error {
 }
 
 func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed *allowance, info *SearchInfo) *ranked {
-	q := &ranked{r: r, s: s, aim: a, req: req, allowed: allowed, info: info, probes: a.all(), seed: req.Seed, now: req.Now}
+	q := &ranked{r: r, s: s, aim: a, req: req, allowed: allowed, info: info, probes: a.all(), seed: req.Seed, now: req.Now,
+		rankedLists: r.engine.takeLists()}
 	for _, c := range req.Crowding {
 		q.names, q.most = append(q.names, c.Attribute), append(q.most, c.Most)
 	}
@@ -144,7 +176,11 @@ func newRanked(r *release, s *hnsw.Searcher, a *aim, req *SearchRequest, allowed
 		q.names, q.most = append(q.names, req.Dedupe), append(q.most, 1)
 	}
 	if len(q.names) > 0 {
-		q.crowd = rank.NewCrowd(q.most...)
+		if q.limits == nil {
+			q.limits = rank.NewCrowd()
+		}
+		q.crowd = q.limits
+		q.crowd.Begin(q.most...)
 	}
 	if !req.IncludeSeeds {
 		for _, id := range a.seeds {

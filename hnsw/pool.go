@@ -6,8 +6,9 @@ import (
 )
 
 // sortedPool is the widest beam kept as a sorted array. Offering to a sorted array costs 4/7/14/25 ns at ef 32/64/128/256
-// (measured; see doc.go), and most offers to a full beam are turned away by one comparison; beyond, two heaps win.
-const sortedPool = 256
+// (measured; see doc.go), and most offers to a full beam are turned away by one comparison; wider than this, two heaps win. Of the
+// whole search, on tracks, the array saves 5 % at ef 300, 12 % at 450, and 10 % where a beam is widened from 150 to 330.
+const sortedPool = 512
 
 // firstRoom is how many entries a pool has room for from the start; more than are in the index may be asked for.
 const firstRoom = 1024

@@ -113,7 +113,7 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 	n = min(n, s.x.o.MaxSlots)
 	for width := b.given + n; ; {
 		if width > s.pool.ef {
-			if err := s.widen(ctx, width+width/2); err != nil {
+			if err := s.widen(ctx, width+3*width/8); err != nil {
 				return err
 			}
 		}

@@ -119,6 +119,9 @@ func (e *evaluation) prepare(n *node) plan {
 		case None:
 			p.most = live
 		}
+		if len(n.args) == 0 {
+			p.cost = live // of copying what is live
+		}
 		return p
 	}
 	found := false
