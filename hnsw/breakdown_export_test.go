@@ -19,8 +19,22 @@ type Parts struct {
 	Descent, Level0, Rescoring Part
 }
 
+// Distances is how many all parts compute.
+func (p *Parts) Distances() int {
+	return p.Descent.Distances + p.Level0.Distances + p.Rescoring.Distances
+}
+
 // TakeApart is Search without a filter, one part at a time. Results are those of Search.
 func TakeApart(ctx context.Context, s *Searcher, query []float32, p SearchParams) ([]Candidate, Parts, error) {
+	return takeApart(ctx, s, query, p, s.x.reach(p.K, s.x.beamWidth(&p)))
+}
+
+// TakeApartToTheEnd is TakeApart with a beam of Ef, all of which is expanded.
+func TakeApartToTheEnd(ctx context.Context, s *Searcher, query []float32, p SearchParams) ([]Candidate, Parts, error) {
+	return takeApart(ctx, s, query, p, reach{width: s.x.beamWidth(&p)})
+}
+
+func takeApart(ctx context.Context, s *Searcher, query []float32, p SearchParams, r reach) ([]Candidate, Parts, error) {
 	if err := s.begin(ctx, query, p); err != nil {
 		return nil, Parts{}, err
 	}
@@ -37,7 +51,7 @@ func TakeApart(ctx context.Context, s *Searcher, query []float32, p SearchParams
 		s.descend(s.x.entry.Load(), 0)
 		return nil
 	})
-	err := part(&parts.Level0, func() error { return s.beam(ctx, 0, max(p.K, p.Ef), 0) })
+	err := part(&parts.Level0, func() error { return s.beam(ctx, 0, r, 0) })
 	_ = part(&parts.Rescoring, func() error {
 		if s.walking == nil {
 			s.take(p.K)
@@ -53,6 +67,7 @@ func TakeApart(ctx context.Context, s *Searcher, query []float32, p SearchParams
 // A Walk is what a walk of level 0 read, so that the kinds of its work can be done again, each without the others.
 type Walk struct {
 	starts []uint64
+	width  int // of the beam
 	rounds []round
 }
 
@@ -61,21 +76,28 @@ type round struct {
 	ids   []uint32 // their unvisited neighbours
 	first int      // of ids, those of the first node
 	keys  []uint32
+	far   uint64 // what is not below is out of reach
 }
 
 // Record walks as beam does, after a descent, and notes what is read. The searcher stays bound to the query.
-func Record(s *Searcher, query []float32, ef int) *Walk {
-	_ = s.begin(context.Background(), query, SearchParams{K: 1, Ef: ef})
+func Record(s *Searcher, query []float32, p SearchParams) *Walk {
+	_ = s.begin(context.Background(), query, p)
 	s.bindWalk(s.query[:s.x.o.Dim])
 	s.descend(s.x.entry.Load(), 0)
 	w := &Walk{starts: append([]uint64(nil), s.starts...)}
-	s.enter(0, ef, 0)
+	of := s.x.reach(p.K, s.x.beamWidth(&p))
+	w.width = of.width
+	s.enter(0, w.width, 0)
 	for {
+		far := s.beyond(&of)
+		if s.ends(far) {
+			return w
+		}
 		first, ok := s.pool.next()
 		if !ok {
 			return w
 		}
-		r := round{nodes: []uint32{first}}
+		r := round{nodes: []uint32{first}, far: far}
 		n := s.gather(first, 0, 0)
 		r.first = n
 		if second, ok := s.pool.next(); ok {
@@ -85,7 +107,9 @@ func Record(s *Searcher, query []float32, ef int) *Walk {
 		s.walkKeys(s.ids[:n], s.keys[:n])
 		r.ids, r.keys = append(r.ids, s.ids[:n]...), append(r.keys, s.keys[:n]...)
 		for i, k := range r.keys {
-			s.pool.offer(packEntry(k, r.ids[i]))
+			if e := packEntry(k, r.ids[i]); e < far {
+				s.pool.offer(e)
+			}
 		}
 		w.rounds = append(w.rounds, r)
 	}
@@ -140,9 +164,9 @@ func (w *Walk) Rows(s *Searcher) {
 }
 
 // Pool makes the same offers to the pool again. It reports whether the same nodes come next.
-func (w *Walk) Pool(s *Searcher, ef int) (same bool) {
+func (w *Walk) Pool(s *Searcher) (same bool) {
 	same = true
-	s.pool.reset(ef, 0)
+	s.pool.reset(w.width, 0)
 	for _, e := range w.starts {
 		s.pool.offer(e &^ 1)
 	}
@@ -153,11 +177,11 @@ func (w *Walk) Pool(s *Searcher, ef int) (same bool) {
 			same = same && next == slot
 		}
 		s.pool.peek()
-		limit := s.pool.limit()
+		limit := min(r.far, s.pool.limit())
 		for j, k := range r.keys {
 			if e := packEntry(k, r.ids[j]); e < limit {
 				s.pool.offer(e)
-				limit = s.pool.limit()
+				limit = min(r.far, s.pool.limit())
 			}
 		}
 	}

@@ -47,9 +47,9 @@ func TestPartsAreTheSearch(t *testing.T) {
 				if distances != stats.Distances || hops != stats.Hops {
 					t.Errorf("%d on %s: parts of %d distances and %d hops: %+v", dim, on, distances, hops, stats)
 				}
-				w := hnsw.Record(s, q, p.Ef)
+				w := hnsw.Record(s, q, p)
 				w.Rows(s)
-				if w.Expanded() != parts.Level0.LinkRows || w.Scored() != parts.Level0.Distances || !w.Links(s) || !w.Pool(s, p.Ef) {
+				if w.Expanded() != parts.Level0.LinkRows || w.Scored() != parts.Level0.Distances || !w.Links(s) || !w.Pool(s) {
 					t.Errorf("%d on %s: a recorded walk of %d nodes and %d rows, of %+v", dim, on, w.Expanded(), w.Scored(), parts.Level0)
 				}
 			}
@@ -190,7 +190,7 @@ func breakdown(t *testing.T, name string, x *hnsw.Index, queries [][]float32, ta
 		for some := range slices.Chunk(queries, 100) {
 			var walks []*hnsw.Walk
 			for _, q := range some {
-				walks = append(walks, hnsw.Record(s, q, p.Ef))
+				walks = append(walks, hnsw.Record(s, q, p))
 			}
 			r += timed(func() {
 				for _, w := range walks {
@@ -204,7 +204,7 @@ func breakdown(t *testing.T, name string, x *hnsw.Index, queries [][]float32, ta
 			})
 			o += timed(func() {
 				for _, w := range walks {
-					w.Pool(s, p.Ef)
+					w.Pool(s)
 				}
 			})
 		}

@@ -213,7 +213,7 @@ func (s *Searcher) neighborhood(vec []float32, ef int) []uint64 {
 	s.walking = nil
 	s.descend(s.x.entry.Load(), 0)
 	// The background context is never done, so beam cannot fail.
-	_ = s.beam(context.Background(), 0, ef, 0)
+	_ = s.beam(context.Background(), 0, reach{width: ef}, 0)
 	return s.pool.sorted()
 }
 

@@ -57,7 +57,8 @@
 //
 // # Searches
 //
-// Search walks from the entry point down to level 0 (searcher_descend.go) and there widens a beam. With a filter the beam holds allowed slots only
+// Search walks from the entry point down to level 0 (searcher_descend.go) and there widens a beam until nothing near is left
+// (searcher_reach.go). With a filter the beam holds allowed slots only
 // and the walk goes through others where it must (searcher_filter.go); or it scans what is allowed, whichever costs less
 // (cost.go). Begin and More are a search that can be continued, of one or several queries (searcher_more.go,
 // searcher_apart.go). No search returns fewer than K where K slots are allowed and live: the scan has the last word.

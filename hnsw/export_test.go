@@ -114,3 +114,25 @@ const (
 	ShortDetour = shortDetour
 	IPTries     = ipTries
 )
+
+// Reach tells how far walks for k results go with an effort of ef: the room of the beam, and the margin; bounded is false where all
+// of the beam is expanded.
+func Reach(x *Index, k, ef int) (width int, margin float64, bounded bool) {
+	r := x.reach(k, x.beamWidth(&SearchParams{K: k, Ef: ef}))
+	return r.width, r.margin, r.k > 0
+}
+
+// Left returns how many entries of the beam that the last search left were not expanded, and how many of them are within its reach.
+func Left(s *Searcher, k, ef int) (left, within int) {
+	r := s.x.reach(k, s.x.beamWidth(&SearchParams{K: k, Ef: ef}))
+	far := s.beyond(&r)
+	for _, e := range s.pool.items {
+		if e&1 == 0 {
+			left++
+			if e < far {
+				within++
+			}
+		}
+	}
+	return left, within
+}

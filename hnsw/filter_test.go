@@ -206,8 +206,8 @@ func TestMoreModel(t *testing.T) {
 	})
 }
 
-// TestMoreIsSearch: the first batch of a begun search is what Search returns, whatever walks read; and taking results in
-// batches finds what one search of the final width does, nearly.
+// TestMoreIsSearch: the first batch of a begun search is what a search returns all of whose beam is expanded, whatever walks read;
+// and taking results in batches finds what one such search of the final width does, nearly.
 func TestMoreIsSearch(t *testing.T) {
 	const dim = 24
 	n := sized(4000)
@@ -229,7 +229,7 @@ func TestMoreIsSearch(t *testing.T) {
 			once, inBatches := 0, 0
 			for _, q := range queries {
 				p := hnsw.SearchParams{K: 10, Ef: 50}
-				want, _, err := a.Search(context.Background(), q, p)
+				want, _, err := hnsw.TakeApartToTheEnd(context.Background(), a, q, p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -251,10 +251,11 @@ func TestMoreIsSearch(t *testing.T) {
 					}
 				}
 				inBatches += st.Distances
-				if want, st, err = a.Search(context.Background(), q, hnsw.SearchParams{K: 100, Ef: 150}); err != nil {
+				var parts hnsw.Parts
+				if want, parts, err = hnsw.TakeApartToTheEnd(context.Background(), a, q, hnsw.SearchParams{K: 100, Ef: 150}); err != nil {
 					t.Fatal(err)
 				}
-				once += st.Distances
+				once += parts.Distances()
 				for _, c := range want {
 					if all++; slots[c.Slot] {
 						found++

@@ -113,7 +113,7 @@ func (s *Searcher) planLinks(slot uint32) {
 	s.descend(entry, p.found)
 	for level := p.found; level >= 0; level-- {
 		// The background context is never done, so beam cannot fail.
-		_ = s.beam(context.Background(), level, x.o.EfConstruction, maxEqualCands)
+		_ = s.beam(context.Background(), level, reach{width: x.o.EfConstruction}, maxEqualCands)
 		p.cands[level] = s.candidates(p.cands[level][:0], s.pool.sorted())
 		p.reach[level] = 1<<64 - 1
 		if n := len(p.cands[level]); n >= x.o.EfConstruction {

@@ -64,7 +64,7 @@ func TestInterruptedMore(t *testing.T) {
 		"graph":           {hnsw.SearchParams{K: k, Ef: 200}, 1},
 		"filtered":        {hnsw.SearchParams{K: k, Ef: 200, Allowed: half}, 1},
 		"scan":            {hnsw.SearchParams{K: k, Exact: true}, 1},
-		"several queries": {hnsw.SearchParams{K: k, Ef: 100}, 3},
+		"several queries": {hnsw.SearchParams{K: k, Ef: 300}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := x.Acquire()

@@ -2,9 +2,9 @@ package hnsw
 
 import "context"
 
-// Several queries. Each walks apart, to the end, with a beam as wide as the search's; then what their beams hold is scored
-// against all queries, four at a time, and offered to the one beam that results are taken from. A scan compares every row
-// with all queries while it is in the cache.
+// Several queries. Each walks apart, as Search does; then what their beams hold is scored against all queries, four at a time, and
+// offered to the one beam, as wide as was asked for, that results are taken from. A scan compares every row with all queries
+// while it is in the cache.
 //
 // One walk for all queries, over a beam ordered by the distance to the nearest of them, was built and measured against this.
 // It compares every row with every query, most of which are nowhere near, and a query whose neighborhood is tight and far from
@@ -16,18 +16,23 @@ func (s *Searcher) walkApart(ctx context.Context, entry uint64) (err error) {
 	b, n, keeps, ef := &s.more, s.more.queries, s.more.keeps, s.pool.ef
 	b.starts = b.starts[:0]
 	b.queries, b.keeps, b.apart = 1, false, true
-	defer func() { b.queries, b.keeps, b.apart = n, keeps, false }()
+	width := b.width
+	if b.params.Allowed == nil {
+		b.reach = s.x.reach(b.params.K, ef)
+		b.width = b.reach.width
+	}
+	defer func() { b.queries, b.keeps, b.apart, b.width, b.reach = n, keeps, false, width, reach{} }()
 	for i := 0; i < n && err == nil; i++ {
 		s.scorer.bind(b.many.vec(i))
 		if err = s.startWalk(ctx, entry); err == nil && b.plan == PlanScan {
 			// One query's neighborhood is filtered out; the scan serves all.
-			b.queries, b.apart = n, false
+			b.queries, b.apart, b.width = n, false, width
 			return s.scanInstead(ctx)
 		}
 		if err == nil {
 			err = s.roam(ctx)
 		}
-		for _, e := range s.pool.items {
+		for _, e := range s.pool.items[:min(len(s.pool.items), ef)] {
 			b.starts = append(b.starts, entrySlot(e))
 		}
 	}

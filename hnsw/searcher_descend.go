@@ -32,7 +32,7 @@ func (s *Searcher) descend(entry uint64, floor int) {
 	for ; level > floor; level-- {
 		s.passed = s.passed[:0]
 		s.enter(level, descentWidth, 0)
-		far := s.farFrom(s.pool.items[0])
+		far := s.farFrom(s.pool.items[0], descentMargin)
 		for {
 			first, second := s.pool.peek()
 			if first >= far {
@@ -55,7 +55,7 @@ func (s *Searcher) descend(entry uint64, floor int) {
 				}
 			}
 			if nearest := s.pool.items[0]; nearest < best {
-				far = s.farFrom(nearest)
+				far = s.farFrom(nearest, descentMargin)
 			}
 		}
 		s.starts = append(s.starts[:0], s.pool.items[:search(s.pool.items, far)]...)
@@ -69,14 +69,14 @@ func (s *Searcher) expand(level, n int) int {
 	return s.gather(slot, level, n)
 }
 
-// farFrom returns the entry that those too far to be expanded are not below, best being the nearest.
-func (s *Searcher) farFrom(best uint64) uint64 {
-	key := entryKey(best)
+// farFrom returns the entry that those whose distance exceeds that of e by more than a share of it are not below.
+func (s *Searcher) farFrom(e uint64, margin float64) uint64 {
+	key := entryKey(e)
 	if s.walking != nil {
-		key = s.code.farther(key, descentMargin)
+		key = s.code.farther(key, margin)
 	} else {
 		d := keyDistance(key)
-		key = distanceKey(d + descentMargin*float32(math.Abs(float64(d))))
+		key = distanceKey(d + float32(margin)*float32(math.Abs(float64(d))))
 	}
 	return packEntry(key, 0) | (1<<32 - 1)
 }

@@ -99,11 +99,14 @@ func (s *Searcher) prefersScan(ef int, times, share float64) bool {
 	return x.scanCost(s.walking, b.matches(x), b.queries) < times*x.walkCost(s.walking, ef, b.queries, share)
 }
 
-// roam walks on level 0 until the beam holds no slot that was not expanded. As in beam, a round expands two.
+// roam walks on level 0 until the beam holds no slot within reach that was not expanded. As in beam, a round expands two.
 func (s *Searcher) roam(ctx context.Context) error {
 	done := ctx.Done()
 	check := s.hops + contextHops
 	for {
+		if s.ends(s.beyond(&s.more.reach)) {
+			return nil
+		}
 		first, ok := s.pool.next()
 		if !ok {
 			return nil

@@ -9,7 +9,8 @@ import (
 // results off the beam, and where that has too few widens it from spill and walks on; the walk never starts again, and no
 // slot is scored twice. When the walk has come to its end, the scan scores what it never met.
 //
-// A filtered Search is such a search too, of which one batch is taken and nothing is kept for another.
+// A filtered Search is such a search too, of which one batch is taken and nothing is kept for another. The beam is of Ef and all of
+// it is expanded: what lies beyond the reach of the first batch (searcher_reach.go) is what the next ones are for.
 
 // begun is the state of a search from Begin to the last More.
 type begun struct {
@@ -30,6 +31,7 @@ type begun struct {
 	scout  scout   // see searcher_scout.go
 	passed visited // slots that are not allowed and whose links were read
 
+	reach   reach    // of the walk under way, of one of several queries
 	apart   bool     // several queries are walked for one after the other; see searcher_apart.go
 	settled bool     // the beam is what walks ended with: roaming is for a wider one
 	starts  []uint32 // what the walks found

@@ -14,7 +14,8 @@ const contextHops = 64
 type SearchParams struct {
 	// K is the number of results asked for, at least 1.
 	K int
-	// Ef is the width of the beam on level 0: more is slower and finds more. Raised to K.
+	// Ef is the effort on level 0: more is slower and finds more. It is the width of the beam; but that of Search without a filter has
+	// up to twice the room, and ends where nothing near is left (searcher_reach.go). Raised to K.
 	Ef int
 	// Allowed are the slots that may be returned; nil: all. It must not change during the search. Slots in it that are not live
 	// do no harm; build it after Acquire, or a slot in it may have been reused for something else.
@@ -50,7 +51,7 @@ func (s *Searcher) Search(ctx context.Context, query []float32, p SearchParams) 
 	}
 	s.bindWalk(s.query[:x.o.Dim])
 	s.descend(entry, 0)
-	if err := s.beam(ctx, 0, x.beamWidth(&p), 0); err != nil {
+	if err := s.beam(ctx, 0, x.reach(p.K, x.beamWidth(&p)), 0); err != nil {
 		return nil, s.stats(), err
 	}
 	switch {
@@ -159,7 +160,8 @@ func (s *Searcher) enter(level, ef, maxEqual int) {
 	}
 }
 
-// beam fills the pool with the ef nearest nodes of a level that the graph leads to from starts.
+// beam fills the pool with the nearest nodes of a level that the graph leads to from starts: as many as r has width, or as it
+// has reach.
 //
 // Each round expands the two best unexpanded nodes and scores their unvisited neighbours in one kernel call: the first
 // cache miss of a batch is exposed, and two hops share it. The second node may be one that the first one's neighbours
@@ -167,11 +169,15 @@ func (s *Searcher) enter(level, ef, maxEqual int) {
 //
 // What a round will read is asked for before: the vectors of the first node's neighbours while the second's are gathered,
 // and the links of the next two nodes while vectors are scored, or when a neighbour turns out to be nearer than they are.
-func (s *Searcher) beam(ctx context.Context, level, ef, maxEqual int) error {
-	s.enter(level, ef, maxEqual)
+func (s *Searcher) beam(ctx context.Context, level int, r reach, maxEqual int) error {
+	s.enter(level, r.width, maxEqual)
 	done := ctx.Done()
 	check := s.hops + contextHops
 	for {
+		far := s.beyond(&r)
+		if s.ends(far) {
+			return nil
+		}
 		first, ok := s.pool.next()
 		if !ok {
 			return nil
@@ -186,7 +192,7 @@ func (s *Searcher) beam(ctx context.Context, level, ef, maxEqual int) error {
 		soon := s.prefetchNext(&s.pool, level)
 		keys := s.keys[:n]
 		s.walkKeys(s.ids[:n], keys)
-		limit := s.pool.limit()
+		limit := min(far, s.pool.limit())
 		for i, k := range keys {
 			e := packEntry(k, s.ids[i])
 			if e >= limit {
@@ -196,7 +202,7 @@ func (s *Searcher) beam(ctx context.Context, level, ef, maxEqual int) error {
 				distance.Prefetch(s.x.row(s.ids[i], level))
 			}
 			s.pool.offer(e)
-			limit = s.pool.limit()
+			limit = min(far, s.pool.limit())
 		}
 		if done != nil && s.hops >= check {
 			check = s.hops + contextHops
