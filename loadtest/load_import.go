@@ -37,7 +37,7 @@ func startImporter(c *client.Client, collection string, items []*seguev1.Item) *
 	go func() {
 		defer close(i.done)
 		for ctx.Err() == nil && i.err == nil {
-			if err := i.once(ctx); err != nil && ctx.Err() == nil {
+			if err := patiently(ctx, func() error { return i.once(ctx) }); err != nil && ctx.Err() == nil {
 				i.err = fmt.Errorf("the import beside the load: %w", err)
 			}
 		}
@@ -52,6 +52,21 @@ func (i *importer) close() error {
 	return i.err
 }
 
+// patiently repeats what the server has no time for, until ctx ends: imports give way to queries.
+func patiently(ctx context.Context, call func() error) error {
+	for {
+		err := call()
+		if status.Code(err) != codes.Unavailable {
+			return err
+		}
+		select {
+		case <-time.After(buildWait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // once imports, builds and deletes one release.
 func (i *importer) once(ctx context.Context) error {
 	job := fmt.Sprintf("loadtest-%d", time.Now().UnixNano())
@@ -64,11 +79,17 @@ func (i *importer) once(ctx context.Context) error {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err == nil {
-		_, err = i.client.Releases.DeleteRelease(clean, &seguev1.DeleteReleaseRequest{Collection: i.collection, Release: started.GetImport().GetRelease()})
-		return err
+		return patiently(clean, func() error {
+			_, err := i.client.Releases.DeleteRelease(clean, &seguev1.DeleteReleaseRequest{Collection: i.collection, Release: started.GetImport().GetRelease()})
+			return err
+		})
 	}
-	if _, failed := i.client.Imports.CancelImport(clean, &seguev1.CancelImportRequest{Collection: i.collection, JobId: job}); status.Code(failed) != codes.NotFound {
-		err = errors.Join(err, failed)
+	failed := patiently(clean, func() error {
+		_, err := i.client.Imports.CancelImport(clean, &seguev1.CancelImportRequest{Collection: i.collection, JobId: job})
+		return err
+	})
+	if failed != nil && status.Code(failed) != codes.NotFound {
+		return errors.Join(failed, err)
 	}
 	return err
 }
@@ -80,13 +101,21 @@ func (i *importer) build(ctx context.Context, job string) error {
 	if err := i.client.WriteImport(ctx, i.collection, job, i.importRows(), client.WriteImportOptions{}); err != nil {
 		return err
 	}
-	if _, err := i.client.Imports.CommitImport(ctx, &seguev1.CommitImportRequest{Collection: i.collection, JobId: job}); err != nil {
+	commit := func() error {
+		_, err := i.client.Imports.CommitImport(ctx, &seguev1.CommitImportRequest{Collection: i.collection, JobId: job})
+		return err
+	}
+	if err := patiently(ctx, commit); err != nil {
 		return err
 	}
 	tick := time.NewTicker(buildWait)
 	defer tick.Stop()
 	for {
-		got, err := i.client.Imports.GetImport(ctx, &seguev1.GetImportRequest{Collection: i.collection, JobId: job})
+		var got *seguev1.GetImportResponse
+		err := patiently(ctx, func() (err error) {
+			got, err = i.client.Imports.GetImport(ctx, &seguev1.GetImportRequest{Collection: i.collection, JobId: job})
+			return err
+		})
 		if err != nil {
 			return err
 		}
