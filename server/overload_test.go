@@ -79,7 +79,7 @@ func (o *overload) peak(ctx context.Context, window time.Duration) (float64, err
 	var (
 		group sync.WaitGroup
 		calls atomic.Int64
-		errs  = make([]error, 2*runtime.GOMAXPROCS(0))
+		errs  = make([]error, runtime.GOMAXPROCS(0)) // as many as run at once: nobody waits, however busy the machine is
 	)
 	began := time.Now()
 	for w := range errs {

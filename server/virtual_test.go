@@ -77,10 +77,10 @@ func (p *pipes) client(t *testing.T, wrap func(net.Conn) net.Conn) *grpc.ClientC
 // writes to it cannot be in do.
 func virtually(t *testing.T, o Options, do func(t *testing.T, f *fixture, n *pipes)) {
 	t.Helper()
-	real := slowFixture(t, Options{})
-	real.stop(t)
+	filled := slowFixture(t, Options{})
+	filled.stop(t)
 	o.Logger = slog.New(slog.DiscardHandler)
-	e, err := engine.Open(t.Context(), real.dir, engine.Options{Logger: o.Logger, SnapshotTail: -1, ReserveBytes: 256 << 20})
+	e, err := engine.Open(t.Context(), filled.dir, engine.Options{Logger: o.Logger, SnapshotTail: -1, ReserveBytes: 256 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func virtually(t *testing.T, o Options, do func(t *testing.T, f *fixture, n *pip
 			t.Fatal(err)
 		}
 		n := newPipes()
-		f := &fixture{dir: real.dir, engine: e, server: s, served: make(chan error, 1)}
+		f := &fixture{dir: filled.dir, engine: e, server: s, served: make(chan error, 1)}
 		go func() { f.served <- s.Serve(n) }()
 		f.connect(n.client(t, func(c net.Conn) net.Conn { return c }))
 		defer f.stop(t)
