@@ -170,11 +170,13 @@ func (x *Index) publishCodes(c *codes) {
 
 const (
 	// tellQueries neighbourhoods of tellEf nodes are looked at; of the tellBest nearest of each, codes must keep
-	// minTold among the nearest 3/2*tellBest.
+	// minTold among the nearest 3/2*tellBest. Data that codes serve well keeps all but one or two of 640 (mnist784, its nibbles too,
+	// clusters, Gaussian data of 20 to 128 components); 8,000 tracks keep about 600, at a recall@10 of .81 and .94 at ef
+	// 16 and 64 where vectors give .985 and .996.
 	tellQueries = 64
 	tellEf      = 64
 	tellBest    = 10
-	minTold     = 0.95
+	minTold     = 0.99
 )
 
 // codesTell reports whether codes like c, which has no rows yet, order neighbourhoods of live nodes well enough. The caller
