@@ -42,7 +42,7 @@ var storedFormats = []storedFormat{
 }
 
 // notStored are constants that look like those.
-var notStored = map[string]string{
+var notStored = map[string]string{ //nolint:gosec // names of constants, no credentials
 	"server.pageTokenVersion":       "a token lives for as long as a caller turns pages",
 	"internal/dataset.coderVersion": "is coder/hnsw's, which we only read",
 }
