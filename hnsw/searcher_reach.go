@@ -22,6 +22,9 @@ const (
 	leastMargin = 0.02
 	marginPerK  = 0.06
 	mostMargin  = 0.45
+
+	// mostRoom is that of the widest beam that ends by a margin. Wider ones are walked to the end.
+	mostRoom = 256
 )
 
 // reach says where the walk of a beam ends.
@@ -35,11 +38,11 @@ type reach struct {
 func (x *Index) reach(k, ef int) reach {
 	k = min(k, ef)
 	// A beam that can hold everything finds everything that is linked. A heap does not know its k-th best.
-	if ef >= x.Len() || ef > sortedPool || x.o.Metric == InnerProduct {
+	if ef >= x.Len() || ef > mostRoom || x.o.Metric == InnerProduct {
 		return reach{width: ef}
 	}
 	margin := min(leastMargin+marginPerK*(float64(ef)/float64(k)-1), mostMargin)
-	return reach{width: min(2*ef-k, sortedPool, x.o.MaxSlots), k: k, margin: margin}
+	return reach{width: min(2*ef-k, mostRoom, x.o.MaxSlots), k: k, margin: margin}
 }
 
 // beyond returns the entry that those out of reach are not below, as far as the beam tells now; noCandidate if it does not.
