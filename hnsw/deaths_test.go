@@ -43,7 +43,7 @@ type vector struct {
 
 func newHerd(t *testing.T, n, dim, fitAt int) *herd {
 	h := &herd{t: t, rng: rand.New(rand.NewPCG(uint64(n), uint64(fitAt))), dim: dim, vecs: map[uint32]vector{}}
-	h.x = newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.L2, M: 6, EfConstruction: 20, MaxSlots: 8 * n, Seed: 3})
+	h.x = newIndex(t, hnsw.Options{Dim: dim, Metric: hnsw.L2, M: 6, EfConstruction: 20, MaxSlots: 16 * n, Seed: 3})
 	hnsw.FitAt(h.x, fitAt)
 	for range n {
 		h.slotOf = append(h.slotOf, h.link())
@@ -299,7 +299,8 @@ func TestSearchWhileThingsMove(t *testing.T) {
 			for !stop.Load() {
 				s := h.x.Acquire()
 				var want []uint32
-				p := hnsw.SearchParams{K: 4 * things, Ef: 16, Exact: r&1 == 1}
+				// As many as there are slots in all: a reader that rests for long finds all that died meanwhile.
+				p := hnsw.SearchParams{K: things + rounds, Ef: 16, Exact: r&1 == 1}
 				if r&2 == 2 {
 					p.Allowed = hnsw.NewSlotSet(h.x.Slots())
 				}
@@ -333,10 +334,12 @@ func TestSearchWhileThingsMove(t *testing.T) {
 			}
 		})
 	}
+	defer reading.Wait() // also where link ends the test
+	defer stop.Store(true)
 	for range rounds {
 		thing := h.rng.IntN(things)
 		was := h.slotOf[thing]
-		h.slotOf[thing] = h.link()
+		h.slotOf[thing] = h.link() // the index has room for all of them, should a reader rest for long
 		current[thing].Store(h.slotOf[thing])
 		if err := h.x.Delete(was); err != nil {
 			t.Error(err)
