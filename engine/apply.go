@@ -162,7 +162,7 @@ func (r *release) link(n int, slot func(i int) uint32, when linking) error {
 		}
 		return r.index.Await(slots...)
 	}
-	var pause func(worker int)
+	var pause func(worker int, more func() bool)
 	if r.building.Load() {
 		if r.threads != nil && r.threads.Idle() {
 			if r.engine.readSince(recently) {
@@ -192,15 +192,16 @@ func (r *release) applied(m *mutation) bool {
 	return ok && r.table.entries.at(slot).lsn() >= m.lsn
 }
 
-// parallel runs fn(worker, 0..n-1) on all cores and returns the first error. pause, unless nil, is called before each.
-func parallel(n int, pause func(worker int), fn func(worker, i int) error) error {
+// parallel runs fn(worker, 0..n-1) on all cores and returns the first error. pause, unless nil, is called before each, by a worker that
+// holds nothing others would have to wait for; more tells it whether there is still something to do. That of worker 0 must return.
+func parallel(n int, pause func(worker int, more func() bool), fn func(worker, i int) error) error {
 	if pause == nil {
-		pause = func(int) {}
+		pause = func(int, func() bool) {}
 	}
 	workers := min(background.Processors(), n)
 	if workers <= 1 {
 		for i := range n {
-			pause(0)
+			pause(0, func() bool { return true })
 			if err := fn(0, i); err != nil {
 				return err
 			}
@@ -213,10 +214,15 @@ func parallel(n int, pause func(worker int), fn func(worker, i int) error) error
 		once  sync.Once
 		first error
 	)
+	more := func() bool { return next.Load() < int64(n) }
 	for worker := range workers {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				pause(worker)
+			for {
+				pause(worker, more)
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
 				if err := fn(worker, i); err != nil {
 					once.Do(func() { first = err })
 					next.Store(int64(n))

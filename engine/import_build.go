@@ -376,9 +376,9 @@ const (
 )
 
 // yield lets reads go first where threads do not: between two inserts every goroutine of a build lets others run, and while
-// reads come, the upper half of them sleeps.
-func (r *release) yield(worker int) {
-	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && r.engine.readSince(yieldAfterRead) {
+// reads come, the upper half of them sleeps, as long as there is more for the others to do.
+func (r *release) yield(worker int, more func() bool) {
+	for worker > 0 && 2*worker >= runtime.GOMAXPROCS(0) && r.engine.readSince(yieldAfterRead) && more() {
 		select {
 		case <-time.After(yieldSleep):
 		case <-r.closing:

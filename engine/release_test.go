@@ -433,8 +433,15 @@ func TestReleasesUnderLoad(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	deleted := map[string]bool{}
+	// As many writes an import: without a bound they outrun what has to follow them.
+	writes := make(chan struct{}, 200)
 	wg.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-writes:
+			}
 			id := fmt.Sprint("live ", i%50)
 			if _, err := c.Upsert(t.Context(), []Item{{ID: id, Vector: base[i%300].Vector}}); err != nil {
 				t.Error(err)
@@ -474,6 +481,9 @@ func TestReleasesUnderLoad(t *testing.T) {
 		}
 	})
 	for i := range 3 {
+		for len(writes) < cap(writes) {
+			writes <- struct{}{}
+		}
 		info := importAll(t, c, ImportOptions{JobID: fmt.Sprint("job ", i)}, base[100:]...)
 		mustPublish(t, c, info.Release)
 	}
