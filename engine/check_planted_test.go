@@ -212,13 +212,14 @@ func byteAt(offset int, b byte) func([]byte) []byte {
 	return func(v []byte) []byte { v[offset] = b; return v }
 }
 
-// inJSON replaces text in what follows an envelope or header.
+// inJSON replaces text in what follows an envelope. The envelope itself is out of reach: its checksum can hold any byte, a brace too.
 func inJSON(t *testing.T, was, is string) func([]byte) []byte {
+	const envelope = 5
 	return func(v []byte) []byte {
-		if !bytes.Contains(v, []byte(was)) {
+		if !bytes.Contains(v[envelope:], []byte(was)) {
 			t.Fatalf("no %s in %q", was, v)
 		}
-		return bytes.Replace(v, []byte(was), []byte(is), 1)
+		return append(v[:envelope:envelope], bytes.Replace(v[envelope:], []byte(was), []byte(is), 1)...)
 	}
 }
 

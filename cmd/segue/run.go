@@ -50,12 +50,28 @@ type badDataError struct{ msg string }
 
 func (e *badDataError) Error() string { return e.msg }
 
+// untilSignal returns a context that the first SIGINT or SIGTERM cancels. By the time it is cancelled signals do again what they do by
+// default: a program that is seen to stop is ended by the next one.
+func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, cancel
+}
+
 // run executes one command line and returns the exit code. The first SIGINT or SIGTERM cancels the
 // command's context; a second one ends the process at once, as the signal does by default.
 func run(ctx context.Context, args []string, env *environment) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	root := newRootCommand(env)
 	started := false
