@@ -214,22 +214,41 @@ func (q *ranked) whyNotPicked(a *Absence, id string) {
 	}
 }
 
-// rankByScore returns the position, from 1, of an item among all that may be returned, by score and id.
+// rankByScore returns the position, from 1, of an item among all that may be returned, by score and id. Every other item counts
+// once, by the last of its slots that were found (ADR 16).
 func (q *ranked) rankByScore(ctx context.Context, p *pooled, id string) (int, error) {
-	found, _, err := q.s.Search(ctx, q.probes[0].vec, hnsw.SearchParams{K: q.r.index.Slots() + 1, Allowed: q.allowed.set, Exact: true})
-	if err != nil {
-		return 0, err
+	for k := q.r.index.Slots() + 1; ; k *= 2 { // more slots than there were at first may be found
+		found, _, err := q.s.Search(ctx, q.probes[0].vec, hnsw.SearchParams{K: k, Allowed: q.allowed.set, Exact: true})
+		if err != nil {
+			return 0, err
+		}
+		if q.found = found; len(found) < k {
+			break
+		}
 	}
-	q.found = found
 	q.admit(0)
-	q.pool = q.list
+	var slots map[uint32]struct{} // of found; made for the first item that moved
+	among := func(slot uint32) bool {
+		if slots == nil {
+			slots = make(map[uint32]struct{}, len(q.found))
+			for _, c := range q.found {
+				slots[c.Slot] = struct{}{}
+			}
+		}
+		_, ok := slots[slot]
+		return ok
+	}
+	q.pool = slices.DeleteFunc(q.list, func(x pooled) bool {
+		e := q.look(&x).entry
+		return e.hasID(id) || q.r.table.stale(x.slot, among) || !q.allowed.admits(e) || len(q.seeds) > 0 && q.isSeed(e.id())
+	})
 	if err := q.compare(ctx); err != nil {
 		return 0, err
 	}
 	position := 1
 	for i := range q.pool {
 		x := &q.pool[i]
-		if x.slot != p.slot && !q.below(x.score) && (x.score > p.score || x.score == p.score && q.idOf(uint32(i)) < id) {
+		if !q.below(x.score) && (x.score > p.score || x.score == p.score && q.idOf(uint32(i)) < id) {
 			position++
 		}
 	}

@@ -91,18 +91,17 @@ func (r *release) measure(ctx context.Context, id string, k int, efs []int, add 
 		return false, nil
 	}
 	vec := s.Vector(slot)[:r.cfg.Dim]
-	found, _, err := s.Search(ctx, vec, hnsw.SearchParams{K: k + 1, Exact: true})
+	exact, _, err := r.neighborsOf(ctx, s, id, vec, k, hnsw.SearchParams{Exact: true})
 	if err != nil {
 		return false, err
 	}
-	exact := slices.Clone(dropSlot(found, slot, k))
 	for i, ef := range efs {
-		found, stats, err := s.Search(ctx, vec, hnsw.SearchParams{K: k + 1, Ef: max(ef, k+1)})
+		found, distances, err := r.neighborsOf(ctx, s, id, vec, k, hnsw.SearchParams{Ef: ef})
 		if err != nil {
 			return false, err
 		}
 		hits := 0
-		for _, c := range dropSlot(found, slot, k) {
+		for _, c := range found {
 			if len(exact) > 0 && c.Distance <= exact[len(exact)-1].Distance {
 				hits++
 			}
@@ -111,9 +110,37 @@ func (r *release) measure(ctx context.Context, id string, k int, efs []int, add 
 		if len(exact) > 0 {
 			recall = float64(min(hits, len(exact))) / float64(len(exact))
 		}
-		add(i, recall, stats.Distances)
+		add(i, recall, distances)
 	}
 	return true, nil
+}
+
+// neighborsOf searches for the k nearest items to vec but for id, ascending: of the slots of an item that moves meanwhile the last
+// stands (ADR 16). p says how; K, and an Ef below that, follow k.
+func (r *release) neighborsOf(ctx context.Context, s *hnsw.Searcher, id string, vec []float32, k int, p hnsw.SearchParams) (nearest []hnsw.Candidate, distances int, err error) {
+	ef := p.Ef
+	for p.K = k + 1; ; p.K *= 2 {
+		if !p.Exact {
+			p.Ef = max(ef, p.K)
+		}
+		found, stats, err := s.Search(ctx, vec, p)
+		if err != nil {
+			return nil, 0, err
+		}
+		distances += stats.Distances
+		among := func(slot uint32) bool {
+			return slices.ContainsFunc(found, func(c hnsw.Candidate) bool { return c.Slot == slot })
+		}
+		nearest = nearest[:0]
+		for _, c := range found {
+			if len(nearest) < k && !r.table.entries.at(c.Slot).hasID(id) && !r.table.stale(c.Slot, among) {
+				nearest = append(nearest, c)
+			}
+		}
+		if len(nearest) == k || len(found) < p.K {
+			return nearest, distances, nil
+		}
+	}
 }
 
 // sample draws the ids of up to n items, in random order.
@@ -205,11 +232,11 @@ func (r *release) countNeighbors(ctx context.Context, id string, k int, counts m
 	if !ok {
 		return false, nil
 	}
-	found, _, err := s.Search(ctx, s.Vector(slot)[:r.cfg.Dim], hnsw.SearchParams{K: k + 1, Ef: max(DefaultEf(k), k+1)})
+	found, _, err := r.neighborsOf(ctx, s, id, s.Vector(slot)[:r.cfg.Dim], k, hnsw.SearchParams{Ef: DefaultEf(k)})
 	if err != nil {
 		return false, err
 	}
-	for _, c := range dropSlot(found, slot, k) {
+	for _, c := range found {
 		counts[r.table.entries.at(c.Slot).id()]++
 	}
 	return true, nil

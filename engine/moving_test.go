@@ -280,3 +280,111 @@ func TestMovesAndSearchesConcurrently(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// poles are two items of a herd that never move, each the farthest from the other by far.
+func (h *herd) poles(t *testing.T) (north, south string) {
+	for i, id := range []string{"north", "south"} {
+		v := make([]float32, herdDim)
+		v[0] = float32(1000 * (1 - 2*i))
+		mustUpsert(t, h.c, Item{ID: id, Vector: v, Attributes: h.items[0].Attributes})
+	}
+	return "north", "south"
+}
+
+// movingFrom is a context at whose looks from at to at+2 half of the herd moves.
+func (h *herd) movingFrom(t *testing.T, rng *rand.Rand, at int) *stepping {
+	return &stepping{t.Context(), 0, func(look int) {
+		if look < at || look >= at+3 {
+			return
+		}
+		if err := h.move(t.Context(), rng, 0, herdItems, herdItems/2); err != nil {
+			t.Fatal(err)
+		}
+	}}
+}
+
+// TestMovesAreCountedOnce: whatever counts items by searches counts each once, also where it moves meanwhile: the place of an item
+// that is absent, the lists of hubs, and the true neighbors that recall is measured by.
+func TestMovesAreCountedOnce(t *testing.T) {
+	h := newHerd(t, L2)
+	north, south := h.poles(t)
+	rng := rand.New(rand.NewPCG(41, 1))
+	const others = herdItems + 1 // of either pole
+	r := h.c.published.Load()
+	pole := make([]float32, herdDim)
+	pole[0] = 1000
+	example := func(id string) Example { return Example{ItemID: id} }
+	absences := []struct {
+		name string
+		id   string
+		req  SearchRequest
+		rank int
+	}{
+		{"vector", south, SearchRequest{Query: Query{Vector: pole}}, others + 1},
+		{"item that stays", south, SearchRequest{Query: Query{ItemID: north}}, others},
+		{"examples that move", south, SearchRequest{Query: Query{Examples: &Examples{
+			Positive: []Example{example(north), example("t001"), example("t002")}, Strategy: BestScore}}}, others - 2},
+		{"filtered", south, SearchRequest{Query: Query{Vector: pole}, Filter: &Filter{Op: filter.In, Attribute: "ok",
+			Values: []attribute.Value{{Type: Bool, Bool: true}}}}, herdItems/2 + 2},
+		{"excluded", south, SearchRequest{Query: Query{Vector: pole}, Exclusions: Exclusions{Sets: []string{"heard"}}},
+			herdItems - herdItems/herdHeard + 2},
+	}
+	for _, c := range absences {
+		c.req.K = 1
+		for at := 1; ; at++ {
+			ctx := h.movingFrom(t, rng, at)
+			got, err := h.c.ExplainAbsence(ctx, c.req, c.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Reason != BeyondK || got.Rank != c.rank {
+				t.Errorf("%s, moves from look %d: reason %d, rank %d, want %d", c.name, at, got.Reason, got.Rank, c.rank)
+				break
+			}
+			if ctx.look < at {
+				break
+			}
+		}
+	}
+	for at := 1; ; at++ {
+		ctx, counts := h.movingFrom(t, rng, at), map[string]int{}
+		for _, id := range []string{north, h.items[0].ID} {
+			if ok, err := r.countNeighbors(ctx, id, others, counts); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		for id, n := range counts {
+			if want := map[bool]int{false: 2, true: 1}[id == north || id == h.items[0].ID]; n != want {
+				t.Fatalf("moves from look %d: %s is on %d lists, want %d", at, id, n, want)
+			}
+		}
+		if len(counts) != others+1 {
+			t.Fatalf("moves from look %d: %d items are on lists, want %d", at, len(counts), others+1)
+		}
+		if ctx.look < at {
+			break
+		}
+	}
+	for at := 1; ; at++ {
+		ctx := h.movingFrom(t, rng, at)
+		ok, err := r.measure(ctx, north, others, []int{others, 2 * others}, func(i int, recall float64, _ int) {
+			if recall != 1 {
+				t.Errorf("moves from look %d: point %d has recall %v of all there are", at, i, recall)
+			}
+		})
+		if !ok || err != nil || t.Failed() {
+			t.Fatal(ok, err)
+		}
+		sample := sampled{id: north, vector: pole}
+		if err := r.ask(ctx, &sample, []int{DefaultEf(reportK)}); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(sample.list)
+		if sample.truth != reportK || len(slices.Compact(sample.list)) != reportK {
+			t.Fatalf("moves from look %d: %d true neighbors, found %v", at, sample.truth, sample.list)
+		}
+		if ctx.look < at {
+			break
+		}
+	}
+}

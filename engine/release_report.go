@@ -195,29 +195,27 @@ func (r *release) drawSample(n int) ([]sampled, error) {
 func (r *release) ask(ctx context.Context, p *sampled, efs []int) error {
 	s := r.index.Acquire()
 	defer s.Release()
-	truth, _, err := s.Search(ctx, p.vector, hnsw.SearchParams{K: reportK + 1, Exact: true})
+	truth, _, err := r.neighborsOf(ctx, s, p.id, p.vector, reportK, hnsw.SearchParams{Exact: true})
 	if err != nil {
 		return err
 	}
-	self, _ := r.table.slotOf(p.id)
 	worst := float32(math.Inf(1))
-	if truth = dropSlot(truth, self, reportK); len(truth) > 0 {
+	if len(truth) > 0 {
 		worst = truth[len(truth)-1].Distance
 	}
 	p.truth = len(truth)
 	for _, ef := range efs {
-		found, stats, err := s.Search(ctx, p.vector, hnsw.SearchParams{K: reportK + 1, Ef: max(ef, reportK+1)})
+		found, distances, err := r.neighborsOf(ctx, s, p.id, p.vector, reportK, hnsw.SearchParams{Ef: ef})
 		if err != nil {
 			return err
 		}
-		found = dropSlot(found, self, reportK)
 		hits := 0
 		for _, cand := range found {
 			if cand.Distance <= worst {
 				hits++
 			}
 		}
-		p.hits, p.work = append(p.hits, hits), append(p.work, stats.Distances)
+		p.hits, p.work = append(p.hits, hits), append(p.work, distances)
 		if ef == DefaultEf(reportK) {
 			for _, cand := range found {
 				p.list = append(p.list, r.table.entries.at(cand.Slot).id())
@@ -225,12 +223,6 @@ func (r *release) ask(ctx context.Context, p *sampled, efs []int) error {
 		}
 	}
 	return nil
-}
-
-// dropSlot removes a slot from ascending candidates and returns at most k of the others.
-func dropSlot(found []hnsw.Candidate, slot uint32, k int) []hnsw.Candidate {
-	found = slices.DeleteFunc(found, func(c hnsw.Candidate) bool { return c.Slot == slot })
-	return found[:min(k, len(found))]
 }
 
 // compare sets a sampled's overlap with what r, the published release, gives for the same item.
@@ -242,12 +234,12 @@ func (r *release) compare(ctx context.Context, p *sampled) error {
 	if !ok || len(p.list) == 0 {
 		return nil
 	}
-	found, _, err := s.Search(ctx, s.Vector(slot)[:r.cfg.Dim], hnsw.SearchParams{K: reportK + 1, Ef: DefaultEf(reportK)})
+	found, _, err := r.neighborsOf(ctx, s, p.id, s.Vector(slot)[:r.cfg.Dim], reportK, hnsw.SearchParams{Ef: DefaultEf(reportK)})
 	if err != nil {
 		return err
 	}
 	same := 0
-	for _, cand := range dropSlot(found, slot, reportK) {
+	for _, cand := range found {
 		if slices.Contains(p.list, r.table.entries.at(cand.Slot).id()) {
 			same++
 		}
