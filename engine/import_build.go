@@ -151,10 +151,15 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	r.snapshotLSN.Store(uint64(j.base))
 	r.building.Store(true)
 	r.start()
-	if !taken {
-		if err := j.insert(ctx, r); err != nil {
-			return err
-		}
+	var saved SnapshotInfo
+	if taken {
+		// Before a write that follows changes a row that the graph was built over: whatever happens now, it is this graph.
+		saved, err = r.saveBuilt(ctx)
+	} else {
+		err = j.insert(ctx, r)
+	}
+	if err != nil {
+		return err
 	}
 	items := r.table.len()
 	// From here on nobody else may publish, since this release follows the published one.
@@ -178,13 +183,13 @@ func (j *importJob) build(ctx context.Context) (err error) {
 	if err := c.catchUp(ctx, r); err != nil {
 		return err
 	}
-	var info SnapshotInfo
-	r.engine.inBackground(func() { info, err = r.createSnapshot(ctx) })
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+	if !taken || r.committed.Load() != uint64(saved.LSN) {
+		if saved, err = r.saveBuilt(ctx); err != nil {
+			return err
+		}
 	}
-	// Older generations hold a part of the items: none may ever be recovered from.
-	if err := r.dropSnapshotsBefore(info.Generation); err != nil {
+	// Older generations hold a part of the items, or of the writes since: none may ever be recovered from.
+	if err := r.dropSnapshotsBefore(saved.Generation); err != nil {
 		return err
 	}
 	if graph != nil {
@@ -292,12 +297,20 @@ func (j *importJob) insert(ctx context.Context, r *release) error {
 		}
 		if unsaved >= r.engine.opts.BuildSnapshotItems {
 			unsaved = 0
-			r.engine.inBackground(func() { _, err = r.createSnapshot(ctx) })
-			if err != nil {
-				return fmt.Errorf("snapshot: %w", err)
+			if _, err := r.saveBuilt(ctx); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// saveBuilt makes durable what was built so far.
+func (r *release) saveBuilt(ctx context.Context) (info SnapshotInfo, err error) {
+	r.engine.inBackground(func() { info, err = r.createSnapshot(ctx) })
+	if err != nil {
+		return info, fmt.Errorf("snapshot: %w", err)
+	}
+	return info, nil
 }
 
 // readPage reads up to limit rows after an id and returns those that the table lacks. last is the id of the last row read, empty at the end.
