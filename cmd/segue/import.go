@@ -29,10 +29,13 @@ fields become attributes:
   RFC 3339 or YYYY-MM-DD      timestamp, where the collection's schema asks for one
 
 Items and profiles may also be Parquet files (.parquet), a row each, with the same names for columns: "id",
-a string; "vector", a list of FLOAT or DOUBLE, or bytes (float32, little endian); others of string, list of
+a string; "vector", a list of FLOAT, DOUBLE or FLOAT16, or bytes (float32, little endian); others of string, list of
 strings, BOOLEAN, INT32, INT64, FLOAT, DOUBLE, DATE or TIMESTAMP (a timestamp also without a schema; times
 without a zone are UTC). Columns of other types end the import before it begins, and so
 do pages compressed with LZ4.
+
+--id-field and --vector-field say what "id" and "vector" are called in the file of items, --profile-id-field and
+--profile-vector-field in that of profiles.
 
 Items may also be a graph that github.com/coder/hnsw v0.6.1 exported (.hnsw): keys of type string or int and their vectors; its
 links are not read.
@@ -121,6 +124,10 @@ func (f *importFlags) addFiles(c *cobra.Command) {
 	flags.StringVar(&f.items.lines, "items", "", "JSON lines or Parquet file of items")
 	flags.StringVar(&f.items.vectors, "vectors", "", "matrix of the items' embeddings, row i for line i")
 	flags.StringVar(&f.profiles.lines, "profiles", "", "JSON lines or Parquet file of user profiles")
+	flags.StringVar(&f.items.fields.ID, "id-field", "", "field or column of the items' ids (default id)")
+	flags.StringVar(&f.items.fields.Vector, "vector-field", "", "field or column of the items' embeddings (default vector)")
+	flags.StringVar(&f.profiles.fields.ID, "profile-id-field", "", "field or column of the users of profiles (default id)")
+	flags.StringVar(&f.profiles.fields.Vector, "profile-vector-field", "", "field or column of the profiles' vectors (default vector)")
 	flags.StringVar(&f.profileVectors, "profile-vectors", "", "matrix of the profiles' vectors")
 	flags.StringSliceVar(&f.only, "fields", nil, "`NAMES` of the fields to import as attributes, comma separated (default all)")
 	flags.Int64Var(&f.maxRejects, "max-rejects", 0, "how many rejected rows still count as success")
@@ -147,7 +154,7 @@ func (f *importFlags) validateFiles() error {
 	case f.maxRejects < 0:
 		return usagef("--max-rejects must not be negative")
 	}
-	if err := f.options().Validate(); err != nil {
+	if err := errors.Join(f.options().Validate(), f.items.fields.Validate(), f.profiles.fields.Validate()); err != nil {
 		return usagef("%v", err)
 	}
 	return nil
@@ -158,7 +165,7 @@ func (f *importFlags) validateRelease(cmd *cobra.Command) error {
 	if f.job == "" {
 		return usagef("--release fills a release: it needs --job")
 	}
-	for _, name := range append(describing(), "items", "vectors", "profiles", "profile-vectors", "fields", "batch", "in-flight", "embedding-model", "embedding-version") {
+	for _, name := range append(describing(), "items", "vectors", "profiles", "profile-vectors", "id-field", "vector-field", "profile-id-field", "profile-vector-field", "fields", "batch", "in-flight", "embedding-model", "embedding-version") {
 		if cmd.Flags().Changed(name) {
 			return usagef("--%s says what a release file says itself: it does not go with --release", name)
 		}

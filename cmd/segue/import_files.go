@@ -19,6 +19,7 @@ type rowFiles struct {
 	fsys    fs.FS
 	lines   string
 	vectors string // empty: the lines have vector fields
+	fields  dataset.ItemFields
 	// rows is the number of lines where the caller knows it; 0 where check has to count.
 	rows int64
 }
@@ -47,10 +48,7 @@ func besideProfiles(lines string) string {
 }
 
 func (f rowFiles) openLines() (*dataset.ItemReader, error) {
-	if f.fsys != nil {
-		return dataset.OpenItemsFS(f.fsys, f.lines)
-	}
-	return dataset.OpenItems(f.lines)
+	return f.fields.Open(f.fsys, f.lines)
 }
 
 func (f rowFiles) openVectors() (*dataset.VectorReader, error) {
@@ -72,12 +70,11 @@ func (e *rowCountError) Error() string {
 }
 
 // check reads the files through as far as needed to know that they belong together, and returns the number
-// of rows (-1 where it was not counted) and the dimension of the vectors (0 where unknown). Where there is
+// of rows (-1 where it was not counted, and the file does not say it) and the dimension of the vectors (0 where unknown). Where there is
 // a matrix, its rows and the lines are counted, so that a mismatch is known before anything is written.
 func (f rowFiles) check() (rows int64, dim int, err error) {
 	if f.vectors == "" {
-		dim, err := f.firstDim()
-		return -1, dim, err
+		return f.firstDim()
 	}
 	v, err := f.openVectors()
 	if err != nil {
@@ -120,20 +117,35 @@ func (f rowFiles) checkIfNamed() (rows int64, dim int, err error) {
 }
 
 func (f rowFiles) countLines() (rows int64, err error) {
-	err = f.eachLine(func(dataset.Record, *dataset.RowError) (bool, error) {
+	lines, err := f.openLines()
+	if err != nil {
+		return 0, err
+	}
+	defer lines.Close()
+	if rows = lines.Rows(); rows >= 0 {
+		return rows, nil
+	}
+	rows = 0
+	err = eachOf(lines, func(dataset.Record, *dataset.RowError) (bool, error) {
 		rows++
 		return true, nil
 	})
 	return rows, err
 }
 
-// firstDim returns the length of the first vector field, 0 where no line has one.
-func (f rowFiles) firstDim() (dim int, err error) {
-	err = f.eachLine(func(r dataset.Record, _ *dataset.RowError) (bool, error) {
+// firstDim returns how many rows the file says it has, -1 where it does not, and the length of the first vector field, 0 where no line
+// has one.
+func (f rowFiles) firstDim() (rows int64, dim int, err error) {
+	lines, err := f.openLines()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer lines.Close()
+	err = eachOf(lines, func(r dataset.Record, _ *dataset.RowError) (bool, error) {
 		dim = len(r.Vector)
 		return dim == 0, nil
 	})
-	return dim, err
+	return lines.Rows(), dim, err
 }
 
 // eachLine calls visit with every line, a good or a bad one, until it returns false or an error.
@@ -143,6 +155,10 @@ func (f rowFiles) eachLine(visit func(dataset.Record, *dataset.RowError) (bool, 
 		return err
 	}
 	defer lines.Close()
+	return eachOf(lines, visit)
+}
+
+func eachOf(lines *dataset.ItemReader, visit func(dataset.Record, *dataset.RowError) (bool, error)) error {
 	for {
 		r, err := lines.Next()
 		var bad *dataset.RowError

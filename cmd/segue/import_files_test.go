@@ -140,6 +140,52 @@ func TestCheckWithoutMatrixFindsTheDimension(t *testing.T) {
 	}
 }
 
+// A Parquet file says how many rows it has, with a matrix beside it and without.
+func TestCheckTakesTheRowsOfAParquetFile(t *testing.T) {
+	dir := t.TempDir()
+	f := rowFiles{lines: filepath.Join(dir, "a.parquet")}
+	if err := saveParquet(f.lines, []parquetTrack{{ID: "a"}, {ID: ""}, {ID: "c", Vector: []float32{1, 2, 3}}}); err != nil {
+		t.Fatal(err)
+	}
+	if rows, dim, err := f.check(); rows != 3 || dim != 3 || err != nil {
+		t.Errorf("%d rows, dim %d, %v", rows, dim, err)
+	}
+	f.vectors = filepath.Join(dir, "a.npy")
+	writeMatrix(t, f.vectors, 3, 5)
+	if rows, dim, err := f.check(); rows != 3 || dim != 5 || err != nil {
+		t.Errorf("%d rows, dim %d, %v", rows, dim, err)
+	}
+	writeMatrix(t, f.vectors, 2, 5)
+	if _, _, err := f.check(); !errors.As(err, new(*rowCountError)) {
+		t.Errorf("a row too many: %v", err)
+	}
+}
+
+// The rows of all files together are known where each says its own.
+func TestTotalRows(t *testing.T) {
+	some, none := rowFiles{lines: "a.jsonl"}, rowFiles{}
+	for _, tc := range []struct {
+		items     rowFiles
+		itemRows  int64
+		profiles  rowFiles
+		userRows  int64
+		wantTotal int64
+	}{
+		{some, 5, none, -1, 5},
+		{some, -1, none, -1, -1},
+		{none, -1, some, 7, 7},
+		{some, 5, some, 7, 12},
+		{some, -1, some, 7, -1},
+		{some, 5, some, -1, -1},
+		{some, 0, some, 0, 0},
+	} {
+		f := importFlags{items: tc.items, profiles: tc.profiles}
+		if got := f.totalRows(tc.itemRows, tc.userRows); got != tc.wantTotal {
+			t.Errorf("%+v: %d rows", tc, got)
+		}
+	}
+}
+
 // A bad line uses up its row of the matrix, so that the rows after it keep theirs.
 func TestEachKeepsRowsTogetherAcrossBadLines(t *testing.T) {
 	dir := t.TempDir()

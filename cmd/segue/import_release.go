@@ -27,7 +27,7 @@ func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profi
 	im := started.GetImport()
 	var faults int64
 	if im.GetState() == seguev1.ReleaseState_RELEASE_STATE_IMPORTING {
-		if faults, err = j.stream(ctx, f, itemRows+max(profileRows, 0)); err != nil {
+		if faults, err = j.stream(ctx, f, f.totalRows(itemRows, profileRows)); err != nil {
 			return err
 		}
 		if faults > f.maxRejects {
@@ -35,6 +35,23 @@ func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profi
 		}
 	}
 	return j.finish(ctx, f, faults)
+}
+
+// totalRows is how many rows all files have together, -1 where one does not say.
+func (f *importFlags) totalRows(items, profiles int64) (total int64) {
+	for _, part := range []struct {
+		files rowFiles
+		rows  int64
+	}{{f.items, items}, {f.profiles, profiles}} {
+		switch {
+		case part.files.lines == "":
+		case part.rows < 0:
+			return -1
+		default:
+			total += part.rows
+		}
+	}
+	return total
 }
 
 // finish commits a job whose rows all came, and goes on with it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,12 @@ func newBar(ctx context.Context, w io.Writer, label string, total int64) *bar {
 	rate := decor.Any(func(s decor.Statistics) string {
 		return fmt.Sprintf("  %s/s", thousands(perSecond(s.Current, time.Since(b.start))))
 	})
+	left := decor.Any(func(s decor.Statistics) string {
+		if d := timeLeft(s.Current, total, time.Since(b.start)); d > 0 {
+			return fmt.Sprintf("  %s left", d)
+		}
+		return ""
+	})
 	count := decor.Any(func(s decor.Statistics) string {
 		if total < 0 {
 			return thousands(s.Current) + " "
@@ -57,7 +64,7 @@ func newBar(ctx context.Context, w io.Writer, label string, total int64) *bar {
 	})
 	b.bar = b.pool.AddBar(0, // not the total, which would end the bar by itself
 		mpb.PrependDecorators(decor.Name(label+"  "), count),
-		mpb.AppendDecorators(decor.Percentage(), rate, rejects))
+		mpb.AppendDecorators(decor.Percentage(), rate, left, rejects))
 	b.bar.SetTotal(max(total, 0), false)
 	return b
 }
@@ -112,6 +119,9 @@ func (l *lines) write(t time.Time) {
 		}
 	}
 	fmt.Fprintf(l.w, ", %s/s", thousands(perSecond(l.done, t.Sub(l.start))))
+	if left := timeLeft(l.done, l.total, t.Sub(l.start)); left > 0 {
+		fmt.Fprintf(l.w, ", %s left", left)
+	}
 	if l.rejected > 0 {
 		fmt.Fprintf(l.w, ", %s rejected", thousands(l.rejected))
 	}
@@ -124,4 +134,17 @@ func perSecond(n int64, d time.Duration) int64 {
 		return 0
 	}
 	return int64(float64(n) / d.Seconds())
+}
+
+// timeLeft is how long the rest takes at the rate so far, in whole seconds; 0 where that is not known, nothing is left, or it is beyond
+// all measure.
+func timeLeft(done, total int64, since time.Duration) time.Duration {
+	if done <= 0 || total <= done {
+		return 0
+	}
+	left := float64(since) * float64(total-done) / float64(done)
+	if left > math.MaxInt64/2 {
+		return 0
+	}
+	return time.Duration(left).Round(time.Second)
 }

@@ -16,10 +16,10 @@ func TestLinesAreWrittenNowAndThen(t *testing.T) {
 		l.set(int64(i+1)*100, int64(i/10))
 	}
 	l.finish()
-	want := `items: 400 of 2,000 (20%), 200/s
-items: 800 of 2,000 (40%), 200/s
-items: 1,200 of 2,000 (60%), 200/s, 1 rejected
-items: 1,600 of 2,000 (80%), 200/s, 1 rejected
+	want := `items: 400 of 2,000 (20%), 200/s, 8s left
+items: 800 of 2,000 (40%), 200/s, 6s left
+items: 1,200 of 2,000 (60%), 200/s, 4s left, 1 rejected
+items: 1,600 of 2,000 (80%), 200/s, 2s left, 1 rejected
 items: 2,000 of 2,000 (100%), 200/s, 1 rejected
 items: 2,000 of 2,000 (100%), 200/s, 1 rejected
 `
@@ -59,5 +59,27 @@ func TestBarEnds(t *testing.T) {
 				t.Errorf("drew %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// The time left is known once something is done and until everything is, of a total that is known.
+func TestTimeLeft(t *testing.T) {
+	for _, tc := range []struct {
+		done, total int64
+		since, want time.Duration
+	}{
+		{0, 100, time.Minute, 0},
+		{1, 100, time.Second, 99 * time.Second},
+		{50, 100, time.Hour, time.Hour},
+		{3, 4, 10 * time.Second, 3 * time.Second},
+		{100, 100, time.Hour, 0},
+		{101, 100, time.Hour, 0}, // more came than was said
+		{5, -1, time.Hour, 0},
+		{5, 0, time.Hour, 0},
+		{1, 1 << 40, 24 * time.Hour, 0}, // beyond what a duration holds
+	} {
+		if got := timeLeft(tc.done, tc.total, tc.since); got != tc.want {
+			t.Errorf("%d of %d in %s: %s, want %s", tc.done, tc.total, tc.since, got, tc.want)
+		}
 	}
 }

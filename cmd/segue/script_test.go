@@ -122,7 +122,11 @@ func cmdParquet(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(json.Unmarshal([]byte(line), &row))
 		rows = append(rows, row)
 	}
-	ts.Check(parquet.WriteFile(ts.MkAbs(args[0]), rows, parquet.Compression(&parquet.Zstd)))
+	ts.Check(saveParquet(ts.MkAbs(args[0]), rows))
+}
+
+func saveParquet(path string, rows []parquetTrack) error {
+	return parquet.WriteFile(path, rows, parquet.Compression(&parquet.Zstd))
 }
 
 func cmdGzip(ts *testscript.TestScript, _ bool, args []string) {

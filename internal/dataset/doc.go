@@ -10,8 +10,11 @@
 //	.bvecs          per row: int32 dim, dim uint8
 //	.ivecs          per row: int32 dim, dim int32
 //	.jsonl .ndjson  one JSON object a line: "id" (string, required), "vector" (array of numbers, optional), anything else
-//	.parquet        columns "id" (string, required), "vector" (list of FLOAT or DOUBLE, or bytes of float32, little
-//	                endian; optional), anything else: string, list of strings, BOOLEAN, INT, FLOAT, DOUBLE, DATE, TIMESTAMP
+//	.parquet        columns "id" (string, required), "vector" (list of FLOAT, DOUBLE or FLOAT16, or bytes of float32,
+//	                little endian; optional), anything else: string, list of strings, BOOLEAN, INT, FLOAT, DOUBLE, DATE, TIMESTAMP
+//
+// [ItemFields] says which fields or columns are "id" and "vector" where they have other names. Within a list of a Parquet file names
+// are those that its writer likes: "list.element", "list.item", "bag.array_element", none.
 //
 // # Vocabulary
 //

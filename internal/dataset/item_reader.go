@@ -3,6 +3,7 @@ package dataset
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ import (
 // Record is one item: a JSON line, or a row of a Parquet file.
 type Record struct {
 	Row    int64     // counted from 0
-	ID     string    // "id", never empty
-	Vector []float32 // "vector"; nil if the line has none
+	ID     string    // never empty
+	Vector []float32 // nil if the row has none
 	// Fields is every other member, never nil: nil, string, bool, json.Number, []any, map[string]any, and from Parquet
 	// time.Time.
 	Fields map[string]any
@@ -25,10 +26,11 @@ type Record struct {
 // ItemReader streams JSON lines or the rows of a Parquet file. Of lines it holds one and a read buffer, whatever the
 // file's size; of a Parquet file one page a column.
 type ItemReader struct {
-	name string
-	rows itemRows
-	row  int64 // rows seen so far, bad ones included
-	err  error // sticky, io.EOF included
+	name  string
+	rows  itemRows
+	count int64 // what Rows returns
+	row   int64 // rows seen so far, bad ones included
+	err   error // sticky, io.EOF included
 }
 
 // itemRows is one format of items.
@@ -45,13 +47,46 @@ func (r rejection) Error() string { return string(r) }
 
 func reject(format string, args ...any) error { return rejection(fmt.Sprintf(format, args...)) }
 
+// ItemFields names the fields of JSON lines, or the columns of a Parquet file, that are no attributes.
+type ItemFields struct {
+	ID     string // default "id"
+	Vector string // default "vector"
+}
+
+func (f ItemFields) named() ItemFields {
+	return ItemFields{ID: cmp.Or(f.ID, "id"), Vector: cmp.Or(f.Vector, "vector")}
+}
+
+// Validate refuses one field for both.
+func (f ItemFields) Validate() error {
+	if n := f.named(); n.ID == n.Vector {
+		return fmt.Errorf("ids and vectors cannot both be in the field %q", n.ID)
+	}
+	return nil
+}
+
+// Open is [OpenItemsFS] where these fields have other names; a nil fsys is the operating system's. An export of coder/hnsw has no
+// fields, and so none of another name.
+func (f ItemFields) Open(fsys fs.FS, name string) (*ItemReader, error) {
+	if err := checkItemExt(name); err != nil {
+		return nil, err
+	}
+	src, err := openFile(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	return newItemReader(name, src, f)
+}
+
 // OpenItems opens the items at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst, in .parquet, or in
 // .hnsw (an export of github.com/coder/hnsw).
 // The caller closes the reader.
-func OpenItems(path string) (*ItemReader, error) { return openItems(nil, path) }
+func OpenItems(path string) (*ItemReader, error) { return ItemFields{}.Open(nil, path) }
 
 // OpenItemsFS is [OpenItems] within a file system, such as an embedded one.
-func OpenItemsFS(fsys fs.FS, name string) (*ItemReader, error) { return openItems(fsys, name) }
+func OpenItemsFS(fsys fs.FS, name string) (*ItemReader, error) {
+	return ItemFields{}.Open(fsys, name)
+}
 
 // NewItemReader reads items from r, which holds the bytes of a file called name; Parquet needs an r that is an
 // [io.ReaderAt] and an [io.Seeker], like a file. Closing the reader does not close r.
@@ -64,18 +99,7 @@ func NewItemReader(name string, r io.Reader) (*ItemReader, error) {
 	if err != nil {
 		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
 	}
-	return newItemReader(name, src)
-}
-
-func openItems(fsys fs.FS, name string) (*ItemReader, error) {
-	if err := checkItemExt(name); err != nil {
-		return nil, err
-	}
-	src, err := openFile(fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	return newItemReader(name, src)
+	return newItemReader(name, src, ItemFields{})
 }
 
 func checkItemExt(name string) error {
@@ -97,25 +121,37 @@ func checkItemExt(name string) error {
 }
 
 // newItemReader takes over src, and closes it where it fails.
-func newItemReader(name string, src *source) (*ItemReader, error) {
-	if ext, _ := splitName(name); ext == ".parquet" {
-		rows, err := newParquetRows(name, src)
+func newItemReader(name string, src *source, fields ItemFields) (_ *ItemReader, err error) {
+	r := &ItemReader{name: name, count: -1}
+	defer func() {
 		if err != nil {
 			src.close()
+		}
+	}()
+	switch ext, _ := splitName(name); ext {
+	case ".parquet":
+		rows, err := newParquetRows(name, src, fields.named())
+		if err != nil {
 			return nil, err
 		}
-		return &ItemReader{name: name, rows: rows}, nil
-	}
-	if ext, _ := splitName(name); ext == ".hnsw" {
+		r.rows, r.count = rows, rows.file.NumRows()
+	case ".hnsw":
+		if fields.named() != (ItemFields{}).named() {
+			return nil, &FormatError{File: name, Row: -1, Rule: "an export of coder/hnsw has no fields that could have other names"}
+		}
 		rows, err := newCoderRows(name, src)
 		if err != nil {
-			src.close()
 			return nil, err
 		}
-		return &ItemReader{name: name, rows: rows}, nil
+		r.rows = rows
+	default:
+		r.rows = &lineRows{src: src, in: bufio.NewReaderSize(src, 256<<10), fields: fields.named()}
 	}
-	return &ItemReader{name: name, rows: &lineRows{src: src, in: bufio.NewReaderSize(src, 256<<10)}}, nil
+	return r, nil
 }
+
+// Rows is how many rows the file says it has, -1 where it does not.
+func (r *ItemReader) Rows() int64 { return r.count }
 
 // Next returns the next item. A row that cannot be used is a [*RowError], and the call after it returns the row after
 // it; a file that cannot be read on is a [*FormatError]; io.EOF follows the last row. The last two are sticky. The
@@ -165,6 +201,8 @@ type lineRows struct {
 	in    *bufio.Reader
 	line  []byte
 	later bool // the first line was read
+
+	fields ItemFields
 }
 
 func (r *lineRows) close() { r.src.close() }
@@ -182,7 +220,7 @@ func (r *lineRows) next() (Record, error) {
 	if tooLong {
 		return Record{}, reject("line longer than %d bytes", MaxLineBytes)
 	}
-	rec, err := parseRecord(line)
+	rec, err := parseRecord(line, r.fields)
 	if err != nil {
 		return Record{}, reject("%s", err.Error())
 	}
@@ -218,7 +256,7 @@ func (r *lineRows) readLine() (tooLong bool, err error) {
 }
 
 // parseRecord reads one line, which must be a JSON object and nothing else.
-func parseRecord(line []byte) (Record, error) {
+func parseRecord(line []byte, fields ItemFields) (Record, error) {
 	rec := Record{Fields: map[string]any{}}
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 {
@@ -234,24 +272,24 @@ func parseRecord(line []byte) (Record, error) {
 	if err := json.Unmarshal(line, &members); err != nil {
 		return rec, errors.New("line is not valid JSON: " + err.Error())
 	}
-	if raw, ok := members["id"]; ok {
+	if raw, ok := members[fields.ID]; ok {
 		if raw[0] != '"' {
-			return rec, errors.New("id is not a string")
+			return rec, errors.New(fields.ID + " is not a string")
 		}
 		if err := json.Unmarshal(raw, &rec.ID); err != nil {
 			return rec, err
 		}
-		delete(members, "id")
+		delete(members, fields.ID)
 	}
 	if rec.ID == "" {
-		return rec, errors.New("id is missing or empty")
+		return rec, errors.New(fields.ID + " is missing or empty")
 	}
-	if raw, ok := members["vector"]; ok {
+	if raw, ok := members[fields.Vector]; ok {
 		var err error
-		if rec.Vector, err = parseVector(raw); err != nil {
+		if rec.Vector, err = parseVector(fields.Vector, raw); err != nil {
 			return rec, err
 		}
-		delete(members, "vector")
+		delete(members, fields.Vector)
 	}
 	for name, raw := range members {
 		var err error
@@ -272,9 +310,9 @@ func parseField(raw json.RawMessage) (any, error) {
 
 // parseVector reads an array of numbers from valid JSON. It is written out because json.Unmarshal takes a null element
 // for 0 and is several times slower.
-func parseVector(raw json.RawMessage) ([]float32, error) {
+func parseVector(name string, raw json.RawMessage) ([]float32, error) {
 	if raw[0] != '[' {
-		return nil, errors.New("vector is not an array")
+		return nil, errors.New(name + " is not an array")
 	}
 	body := bytes.TrimSpace(raw[1 : len(raw)-1])
 	if len(body) == 0 {
@@ -282,21 +320,21 @@ func parseVector(raw json.RawMessage) ([]float32, error) {
 	}
 	n := bytes.Count(body, []byte{','}) + 1
 	if n > MaxDim {
-		return nil, fmt.Errorf("vector has more than %d values", MaxDim)
+		return nil, fmt.Errorf("%s has more than %d values", name, MaxDim)
 	}
 	v := make([]float32, 0, n)
 	for part := range bytes.SplitSeq(body, []byte{','}) {
 		part = bytes.TrimSpace(part)
 		// Valid JSON that begins like a number is one; ParseFloat alone would take "inf" and "0x1p4" too.
 		if len(part) == 0 || part[0] != '-' && (part[0] < '0' || part[0] > '9') {
-			return nil, fmt.Errorf("vector[%d] is not a number", len(v))
+			return nil, fmt.Errorf("%s[%d] is not a number", name, len(v))
 		}
 		x, err := strconv.ParseFloat(string(part), 32)
 		if err != nil {
 			if errors.Is(err, strconv.ErrRange) {
-				return nil, fmt.Errorf("vector[%d] is beyond float32", len(v))
+				return nil, fmt.Errorf("%s[%d] is beyond float32", name, len(v))
 			}
-			return nil, fmt.Errorf("vector[%d] is not a number", len(v))
+			return nil, fmt.Errorf("%s[%d] is not a number", name, len(v))
 		}
 		v = append(v, float32(x))
 	}

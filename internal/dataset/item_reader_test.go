@@ -183,7 +183,7 @@ func TestVectorTextRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rec, err := parseRecord(line)
+		rec, err := parseRecord(line, ItemFields{}.named())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
+	"github.com/x448/float16"
 )
 
 // parquetBatch is how many rows are taken from the decoder at once.
@@ -20,6 +23,7 @@ type parquetRows struct {
 	src     *source
 	bytes   io.ReaderAt // of src
 	file    *parquet.File
+	fields  ItemFields
 	columns []parquetColumn // by leaf
 	group   int             // row groups opened so far
 	rows    parquet.Rows    // of the row group that is read; nil between two
@@ -29,7 +33,7 @@ type parquetRows struct {
 }
 
 // newParquetRows reads the footer and judges the columns. It does not close src.
-func newParquetRows(name string, src *source) (r *parquetRows, err error) {
+func newParquetRows(name string, src *source, fields ItemFields) (r *parquetRows, err error) {
 	defer recoverDecoder(name, &err)
 	at, random := src.Reader.(io.ReaderAt)
 	size, err := src.length()
@@ -43,21 +47,24 @@ func newParquetRows(name string, src *source) (r *parquetRows, err error) {
 	if err != nil {
 		return nil, &FormatError{File: name, Row: -1, Rule: "is no Parquet file that can be read", Err: noEOF(err)}
 	}
-	r = &parquetRows{name: name, src: src, bytes: at, file: file}
+	r = &parquetRows{name: name, src: src, bytes: at, file: file, fields: fields}
 	seen := map[string]bool{}
 	for _, top := range file.Root().Columns() {
 		if seen[top.Name()] {
 			return nil, &FormatError{File: name, Row: -1, Column: top.Name(), Rule: "there are two columns of this name"}
 		}
 		seen[top.Name()] = true
-		column, err := newParquetColumn(top)
+	}
+	if !seen[fields.ID] {
+		return nil, &FormatError{File: name, Row: -1, Column: fields.ID, Rule: "is missing: a Parquet file needs a column of ids"}
+	}
+	halves := float16Leaves(file.Metadata().Schema)
+	for i, top := range file.Root().Columns() {
+		column, err := newParquetColumn(top, fields, i < len(halves) && halves[i])
 		if err != nil {
 			return nil, &FormatError{File: name, Row: -1, Column: top.Name(), Rule: err.Error()}
 		}
 		r.columns = append(r.columns, column)
-	}
-	if !seen["id"] {
-		return nil, &FormatError{File: name, Row: -1, Column: "id", Rule: "is missing: a Parquet file needs a column of ids"}
 	}
 	return r, nil
 }
@@ -136,7 +143,7 @@ func (r *parquetRows) record(row parquet.Row) (Record, error) {
 		row = row[n:]
 	}
 	if bad == nil && rec.ID == "" {
-		bad = reject("id is missing or empty")
+		bad = reject("%s is missing or empty", r.fields.ID)
 	}
 	return rec, bad
 }
@@ -148,13 +155,13 @@ type parquetColumn struct {
 	// element is the definition level from which a list has an element; one below it is empty, what is less is null.
 	element int
 	value   parquetValue
-	// vector says that the column holds embeddings; packed that each is bytes, float32 little endian.
-	vector, packed bool
+	// id says that the column holds ids; vector embeddings, packed that each of those is bytes, float32 little endian.
+	id, vector, packed bool
 }
 
-// newParquetColumn judges a column by its type; the error is the rule that it breaks.
-func newParquetColumn(top *parquet.Column) (parquetColumn, error) {
-	c := parquetColumn{name: top.Name()}
+// newParquetColumn judges a column by its type, half saying that its values are half-precision floats; the error is the rule that it breaks.
+func newParquetColumn(top *parquet.Column, fields ItemFields, half bool) (parquetColumn, error) {
+	c := parquetColumn{name: top.Name(), id: top.Name() == fields.ID}
 	leaf := top
 	for {
 		if leaf.Repeated() {
@@ -175,21 +182,21 @@ func newParquetColumn(top *parquet.Column) (parquetColumn, error) {
 		return c, errors.New("a struct or map cannot be imported")
 	}
 	kind := leaf.Type().Kind()
-	if c.name == "vector" {
+	if c.name == fields.Vector {
 		c.vector = true
 		switch {
-		case c.list && (kind == parquet.Float || kind == parquet.Double):
-		case !c.list && kind == parquet.ByteArray, !c.list && kind == parquet.FixedLenByteArray && leaf.Type().Length()%4 == 0:
+		case c.list && (kind == parquet.Float || kind == parquet.Double || half && kind == parquet.FixedLenByteArray && leaf.Type().Length() == 2):
+		case !c.list && kind == parquet.ByteArray && leaf.Type().LogicalType() == nil, !c.list && kind == parquet.FixedLenByteArray && leaf.Type().Length()%4 == 0:
 			c.packed = true
 		default:
-			return c, fmt.Errorf("must be a list of FLOAT or DOUBLE, or bytes (4 a number, float32 little endian), is %s", describeParquet(c.list, leaf.Type()))
+			return c, fmt.Errorf("must be a list of FLOAT, DOUBLE or FLOAT16, or bytes (4 a number, float32 little endian), is %s", describeParquet(c.list, leaf.Type()))
 		}
 		return c, nil
 	}
 	c.value = parquetValueOf(leaf.Type())
 	text := kind == parquet.ByteArray && c.value != nil
 	switch {
-	case c.name == "id" && (c.list || !text):
+	case c.id && (c.list || !text):
 		return c, fmt.Errorf("must be a string, is %s", describeParquet(c.list, leaf.Type()))
 	case c.value == nil:
 		return c, fmt.Errorf("is %s, which is no type of an attribute", describeParquet(c.list, leaf.Type()))
@@ -197,6 +204,17 @@ func newParquetColumn(top *parquet.Column) (parquetColumn, error) {
 		return c, fmt.Errorf("a list must hold strings only, is %s", describeParquet(true, leaf.Type()))
 	}
 	return c, nil
+}
+
+// float16Leaves says which leaves of a schema are half-precision floats, which the decoder's types do not tell from other bytes.
+func float16Leaves(schema []format.SchemaElement) (halves []bool) {
+	for i := range schema {
+		if e := &schema[i]; e.NumChildren.V == 0 {
+			_, half := e.LogicalType.Value.(*format.Float16Type)
+			halves = append(halves, half)
+		}
+	}
+	return halves
 }
 
 func describeParquet(list bool, t parquet.Type) string {
@@ -223,7 +241,7 @@ func (c *parquetColumn) into(rec *Record, values []parquet.Value) error {
 		rec.Vector, err = c.numbers(values)
 		return err
 	case absent:
-		if c.name != "id" {
+		if !c.id {
 			rec.Fields[c.name] = nil
 		}
 		return nil
@@ -232,7 +250,7 @@ func (c *parquetColumn) into(rec *Record, values []parquet.Value) error {
 		if err != nil {
 			return err
 		}
-		if c.name == "id" {
+		if c.id {
 			rec.ID, _ = v.(string) // newParquetColumn asked for one
 		} else {
 			rec.Fields[c.name] = v
@@ -275,6 +293,8 @@ func (c *parquetColumn) numbers(values []parquet.Value) ([]float32, error) {
 			if math.IsInf(float64(v[i]), 0) && !math.IsInf(wide, 0) {
 				return nil, fmt.Errorf("element %d is beyond float32", i)
 			}
+		case parquet.FixedLenByteArray: // a half
+			v[i] = float16.Frombits(binary.LittleEndian.Uint16(value.ByteArray())).Float32()
 		default:
 			return nil, fmt.Errorf("element %d is null", i)
 		}
