@@ -162,15 +162,23 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 		return slices.ContainsFunc(found, func(c hnsw.Candidate) bool { return c.Slot == slot })
 	}
 	out := make([]Neighbor, 0, min(len(found), req.K))
-	var ids strings.Builder // all ids in one piece of memory: what String returned stays as it is while more is written
+	var ids strings.Builder      // all ids in one piece of memory: what String returned stays as it is while more is written
+	var entries [lookAhead]entry // of found[looked-ahead:looked]
+	looked, ahead := 0, 0
 	for at := 0; at < len(found) && len(out) < req.K; {
 		// A run of equal distance is put in order of id before it is cut.
 		run := at
 		for ; run < len(found) && found[run].Distance == found[at].Distance; run++ {
 		}
 		first := len(out)
-		for _, cand := range found[at:run] {
-			e := r.table.entries.at(cand.Slot)
+		for i := at; i < run; i++ {
+			if i == looked {
+				// Not more than are still wanted, but for what of them is left out.
+				ahead = min(lookAhead, max(1, req.K-len(out)), len(found)-i)
+				looked += ahead
+				r.lookUp(found[i:looked], &entries)
+			}
+			cand, e := found[i], entries[i-looked+ahead]
 			if ids.Cap() == 0 {
 				ids.Grow(len(found) * (e.idLen() + 2))
 			}
@@ -201,6 +209,17 @@ func (r *release) translate(found []hnsw.Candidate, seed uint32, seedID string, 
 		}
 	}
 	return out, nil
+}
+
+// lookUp puts the entries of found, at most lookAhead, into entries. Where they are and what becomes of their items is read of all before any
+// entry is: each is a miss of the caches, and misses that do not wait for each other take the time of one.
+func (r *release) lookUp(found []hnsw.Candidate, entries *[lookAhead]entry) {
+	for i := range found {
+		r.table.entries.touch(found[i].Slot)
+	}
+	for i := range found {
+		entries[i] = r.table.entries.at(found[i].Slot)
+	}
 }
 
 // sortByID orders a run of equal scores. Insertion sort: runs are short, mostly of one.

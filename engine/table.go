@@ -314,6 +314,13 @@ func (a *entryArena) at(slot uint32) entry {
 	}
 }
 
+// touch reads what at and next will read of slot, which has or had an entry, but for the entry itself.
+func (a *entryArena) touch(slot uint32) {
+	page := (*a.offsets.Load())[slot/offsetPageSlots]
+	page.entry[slot%offsetPageSlots].Load()
+	page.next[slot%offsetPageSlots].Load()
+}
+
 // next returns what becomes of the item in slot, which has or had an entry.
 func (a *entryArena) next(slot uint32) *atomic.Uint32 {
 	return &(*a.offsets.Load())[slot/offsetPageSlots].next[slot%offsetPageSlots]
