@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 )
 
 // LoadReport is a run of several steps.
@@ -39,7 +38,7 @@ var quantiles = []float64{50, 90, 99, 99.9}
 // WriteHTML writes one page that needs nothing else: tables, and plots as SVG.
 func (r LoadReport) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"q":     func(s ReportStep, q float64) string { return milliseconds(s.Quantile(q)) },
+		"q":     ReportStep.milliseconds,
 		"codes": codesText,
 	}).Parse(reportHTML)
 	if err != nil {
@@ -50,9 +49,15 @@ func (r LoadReport) WriteHTML(w io.Writer) error {
 	})
 }
 
-func milliseconds(d time.Duration) string {
-	return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000)
+// milliseconds returns a quantile of the latency, nothing where no call succeeded.
+func (s ReportStep) milliseconds(q float64) string {
+	if s.OK == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", s.ms(q))
 }
+
+func (s ReportStep) ms(q float64) float64 { return float64(s.Quantile(q).Microseconds()) / 1000 }
 
 func codesText(codes map[string]int) string {
 	names := make([]string, 0, len(codes))
@@ -94,9 +99,10 @@ var plotColors = []string{"#1b6ca8", "#2a9d5c", "#d1840f", "#b3262a"}
 // latencyPlot draws quantiles of latency, on a logarithmic scale, over the offered rate.
 func (r LoadReport) latencyPlot() plot {
 	low, high := math.Inf(1), math.Inf(-1)
-	for _, s := range r.Steps {
+	answered := slices.DeleteFunc(slices.Clone(r.Steps), func(s ReportStep) bool { return s.OK == 0 })
+	for _, s := range answered {
 		for _, q := range quantiles {
-			v := max(0.01, float64(s.Quantile(q).Microseconds())/1000)
+			v := max(0.01, s.ms(q))
 			low, high = min(low, v), max(high, v)
 		}
 	}
@@ -113,7 +119,7 @@ func (r LoadReport) latencyPlot() plot {
 	}
 	x := r.xAxis(&p)
 	for i, q := range quantiles {
-		p.add(fmt.Sprintf("p%g", q), plotColors[i], r.Steps, x, func(s ReportStep) float64 { return y(float64(s.Quantile(q).Microseconds()) / 1000) })
+		p.add(fmt.Sprintf("p%g", q), plotColors[i], answered, x, func(s ReportStep) float64 { return y(s.ms(q)) })
 	}
 	p.spreadLabels()
 	return p

@@ -66,7 +66,7 @@ type StepResult struct {
 	Codes   map[string]int
 	// Elapsed is from the first due call to the last end.
 	Elapsed time.Duration
-	// Latency of the calls that succeeded, in microseconds from when they were due.
+	// Latency of the calls that succeeded, in microseconds from when they were due, at most 10 minutes.
 	Latency *hdrhistogram.Histogram
 }
 
@@ -97,10 +97,11 @@ func (s Step) arrivals() []time.Duration {
 	}
 }
 
-// histogram of 1 us to 10 minutes with three digits.
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)
-}
+// longest is the latency above which latencies are not told apart.
+const longest = 10 * time.Minute
+
+// newHistogram has three digits.
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest.Microseconds(), 3) }
 
 // Run makes the calls of a step, and returns when all of them have ended. It ends early with ctx, and returns its error.
 func (s Step) Run(ctx context.Context, call Call) (StepResult, error) {
@@ -129,7 +130,8 @@ func (s Step) Run(ctx context.Context, call Call) (StepResult, error) {
 				result.Codes[status.Code(err).String()]++
 				if err == nil {
 					result.OK++
-					_ = result.Latency.RecordValue(max(1, took.Microseconds())) // above 10 minutes there is none: the deadline is shorter
+					// What waited for a worker for longer counts as the longest there is: left out, it would make a stall look short.
+					_ = result.Latency.RecordValue(min(max(1, took.Microseconds()), longest.Microseconds()))
 				}
 				mu.Unlock()
 			}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -90,6 +92,135 @@ func TestNoCoordinatedOmission(t *testing.T) {
 			t.Errorf("the longest %v", p)
 		}
 	})
+}
+
+// TestLongStallsAreCounted: calls that waited for a worker longer than a latency can be are the longest, not left out.
+func TestLongStallsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		result, err := Step{Rate: 1, Duration: 30 * time.Second, Workers: 1, Timeout: 2 * time.Minute, Seed: 3}.Run(t.Context(), func(context.Context, int) error {
+			time.Sleep(time.Minute)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Due < 15 || int(result.Latency.TotalCount()) != result.OK || result.OK != result.Due {
+			t.Errorf("%d due, %d answered, %d latencies", result.Due, result.OK, result.Latency.TotalCount())
+		}
+		if p := result.Quantile(99); p < longest*99/100 || p > longest*101/100 {
+			t.Errorf("p99 %v", p)
+		}
+		if p := result.Quantile(0); p < time.Minute*99/100 || p > time.Minute*101/100 {
+			t.Errorf("the shortest %v", p)
+		}
+		if !(ReportStep{StepResult: result}).Saturated() {
+			t.Error("one answer a minute of one a second is no saturation")
+		}
+	})
+}
+
+// TestSaturation: of a server that answers 500 calls a second, by queueing, steps below that get what they offer, those above do not,
+// and what they get is the 500; a server that sheds saturates without a queue.
+func TestSaturation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, shed := range []bool{false, true} {
+			for _, rate := range []float64{100, 300, 420, 700, 1500} {
+				turn := make(chan struct{}, 1)
+				step := Step{Rate: rate, Duration: 10 * time.Second, Workers: 10_000, Timeout: time.Hour, Seed: 5}
+				result, err := step.Run(t.Context(), func(context.Context, int) error {
+					busy := make(chan struct{})
+					if shed {
+						close(busy)
+					}
+					select {
+					case turn <- struct{}{}:
+					default:
+						select {
+						case turn <- struct{}{}:
+						case <-busy: // never where calls queue
+							return status.Error(codes.Unavailable, "busy")
+						}
+					}
+					defer func() { <-turn }()
+					time.Sleep(2 * time.Millisecond)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := ReportStep{StepResult: result}
+				want := rate > 500 || shed // who sheds whatever finds the one server busy loses a share rate/(rate+500)
+				if s.Saturated() != want {
+					t.Errorf("shed %v, %v of 500 offered: %.0f answered, saturated %v", shed, rate, s.Achieved(), s.Saturated())
+				}
+				achieved := min(rate, 500)
+				if shed {
+					achieved = rate * 500 / (rate + 500)
+				}
+				if math.Abs(s.Achieved()-achieved) > 0.08*achieved {
+					t.Errorf("shed %v, %v offered: %.0f answered, want about %.0f", shed, rate, s.Achieved(), achieved)
+				}
+				if result.Codes["OK"]+result.Codes["Unavailable"] != result.Due {
+					t.Errorf("%d due: %v", result.Due, result.Codes)
+				}
+			}
+		}
+	})
+}
+
+// TestQuantiles: of latencies that are known, one by one, to a thousandth.
+func TestQuantiles(t *testing.T) {
+	h := newHistogram()
+	for v := int64(10_000); v > 0; v-- {
+		if err := h.RecordValue(v * 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := ReportStep{StepResult: StepResult{OK: 10_000, Elapsed: 4 * time.Second, Latency: h}}
+	for q, want := range map[float64]float64{50: 50_000, 90: 90_000, 99: 99_000, 99.9: 99_900, 100: 100_000, 0.01: 10} {
+		if got := float64(r.Quantile(q).Microseconds()); math.Abs(got-want) > 0.001*want {
+			t.Errorf("p%v: %v us, want %v", q, got, want)
+		}
+	}
+	if r.Achieved() != 2500 || r.milliseconds(50) != "50.01" && r.milliseconds(50) != "50.00" && r.milliseconds(50) != "50.02" && r.milliseconds(50) != "50.05" {
+		t.Errorf("%v a second, p50 %s ms", r.Achieved(), r.milliseconds(50))
+	}
+	if (StepResult{OK: 1}).Achieved() != 0 {
+		t.Error("answers in no time have a rate")
+	}
+}
+
+// TestArrivalsOfTheSeed: the same seed has the same arrivals, another has others, and most gaps of a Poisson process are short: the
+// median is ln 2 of the mean.
+func TestArrivalsOfTheSeed(t *testing.T) {
+	s := Step{Rate: 500, Duration: 20 * time.Second, Seed: 9}
+	due := s.arrivals()
+	if !slices.Equal(due, s.arrivals()) {
+		t.Error("one seed gives two loads")
+	}
+	other := s
+	if other.Seed++; slices.Equal(due, other.arrivals()) {
+		t.Error("two seeds give one load")
+	}
+	var gaps []float64
+	for i := range due[1:] {
+		gaps = append(gaps, (due[i+1]-due[i]).Seconds()*s.Rate)
+	}
+	if m := median(gaps); math.Abs(m-math.Ln2) > 0.03 {
+		t.Errorf("the median gap is %v of the mean, want %v", m, math.Ln2)
+	}
+	// A Poisson count has the mean as its variance, second by second.
+	var counts [20]float64
+	for _, at := range due {
+		counts[int(at.Seconds())]++
+	}
+	variance := 0.0
+	for _, c := range counts {
+		variance += (c - s.Rate) * (c - s.Rate) / float64(len(counts))
+	}
+	if variance < s.Rate/4 || variance > s.Rate*3 {
+		t.Errorf("the variance of arrivals a second is %v, want about %v", variance, s.Rate)
+	}
 }
 
 func TestStepCountsEnds(t *testing.T) {
@@ -185,6 +316,20 @@ func TestReport(t *testing.T) {
 				t.Fatalf("plot %d: %v", i, err)
 			}
 		}
+	}
+	// A step without one answer has no latency: no line goes to its rate, and no number stands in its row.
+	failed := LoadReport{Steps: append(slices.Clone(r.Steps), ReportStep{StepResult: StepResult{
+		Step: Step{Rate: 10_000, Duration: time.Second}, Due: 10_000, Elapsed: time.Second, Codes: map[string]int{"Unavailable": 10_000}, Latency: newHistogram(),
+	}})}
+	for _, line := range failed.latencyPlot().Series {
+		points := strings.Fields(line.Points)
+		if len(points) != 3 || strings.HasPrefix(points[2], fmt.Sprintf("%.1f,", plotRight)) {
+			t.Errorf("%s is drawn through %v", line.Name, points)
+		}
+	}
+	b.Reset()
+	if err := failed.WriteHTML(&b); err != nil || !strings.Contains(b.String(), "<td>10000</td><td>0</td><td></td><td></td><td></td><td></td><td></td><td>0</td><td>Unavailable 10000</td>") {
+		t.Errorf("the row of a step without answers is not in the page (%v)", err)
 	}
 	labels := r.latencyPlot().Series
 	for i := range labels[1:] {

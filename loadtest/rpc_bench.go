@@ -210,9 +210,11 @@ func (r *RPCResult) conclude(all *RPCReport) {
 	if of == nil {
 		return
 	}
-	ratios := make([]float64, len(r.rates))
-	for i := range ratios {
-		ratios[i] = r.rates[i] / of.rates[i]
+	var ratios []float64
+	for i, rate := range of.rates {
+		if rate > 0 { // a turn too short for one call says nothing
+			ratios = append(ratios, r.rates[i]/rate)
+		}
 	}
 	r.Ratio = median(ratios)
 	if r.CPU > 0 {
@@ -220,7 +222,11 @@ func (r *RPCResult) conclude(all *RPCReport) {
 	}
 }
 
+// median of nothing is 0.
 func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
 	v = slices.Sorted(slices.Values(v))
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }

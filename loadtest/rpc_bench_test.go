@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -37,7 +38,7 @@ func TestMedian(t *testing.T) {
 	for _, c := range []struct {
 		v    []float64
 		want float64
-	}{{[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}} {
+	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}} {
 		if got := median(c.v); got != c.want {
 			t.Errorf("median(%v) = %v", c.v, got)
 		}
@@ -62,6 +63,20 @@ func TestConclude(t *testing.T) {
 	var b strings.Builder
 	if err := r.WriteText(&b); err != nil || !strings.Contains(b.String(), "0.500") || !strings.Contains(b.String(), "of empty") {
 		t.Errorf("%v\n%s", err, b.String())
+	}
+	// Rounds in which the other path did nothing count for nothing; without any other there is no ratio, and all is still JSON.
+	idle := RPCReport{Results: []RPCResult{
+		{Path: PathEngine, Queries: 3, rates: []float64{0, 10, 0}}, {Path: PathBatch, Of: PathEngine, Queries: 4, rates: []float64{7, 5, 9}},
+		{Path: PathEmpty, rates: []float64{0, 0, 0}}, {Path: PathUnary, Of: PathEmpty, rates: []float64{0, 1, 1}},
+	}}
+	for i := range idle.Results {
+		idle.Results[i].conclude(&idle)
+	}
+	if batch, unary := idle.Result(PathBatch).Ratio, idle.Result(PathUnary).Ratio; batch != 0.5 || unary != 0 {
+		t.Errorf("ratios %v and %v", batch, unary)
+	}
+	if _, err := json.Marshal(idle); err != nil {
+		t.Error(err)
 	}
 	if r.Result("other") != nil {
 		t.Error("a path that is not there")
@@ -105,6 +120,84 @@ func TestGenerateCollection(t *testing.T) {
 	after, err := ProfileVectors(t.Context(), c, GeneratedUsers()[:1])
 	if err != nil || after[0][0] != before[0][0] || c.Len() != rows {
 		t.Errorf("after a restart: %v, %d items", err, c.Len())
+	}
+}
+
+// TestWriteAllocations: sites of a unary call, those that an empty call has too beside them.
+func TestWriteAllocations(t *testing.T) {
+	r := RPCReport{Results: []RPCResult{
+		{Path: PathEmpty, Sites: []AllocationSite{{"grpc", "grpc.(*Server).process", 2.25, 100}, {"server", "only", 9, 9}}},
+		{Path: PathUnary, Sites: []AllocationSite{{"server", "(*Retrieval).answer", 3.5, 640.4}, {"grpc", "grpc.(*Server).process", 2, 96}}},
+	}}
+	var b strings.Builder
+	if err := r.WriteAllocations(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+   UNARY    BYTES    EMPTY  WHERE
+    3.50      640     0.00  server.(*Retrieval).answer
+    2.00       96     2.25  grpc.(*Server).process
+`
+	if b.String() != want {
+		t.Errorf("got\n%s", b.String())
+	}
+	a := Allocations{Sites: []AllocationSite{{"grpc", "a", 1, 0}, {"server", "b", 2, 0}, {"grpc", "c", 4, 0}}}
+	if a.Of("grpc") != 5 || a.Of("server") != 2 || a.Of("engine") != 0 {
+		t.Errorf("%v of grpc, %v of server, %v of engine", a.Of("grpc"), a.Of("server"), a.Of("engine"))
+	}
+}
+
+// TestSplitFunction: only what is of Segue or of gRPC is a site; the names of neighbours are not mistaken for theirs.
+func TestSplitFunction(t *testing.T) {
+	for f, want := range map[string][2]string{
+		"github.com/segue-ann/segue/server.(*Retrieval).answer":            {"server", "(*Retrieval).answer"},
+		"github.com/segue-ann/segue/engine/filter.Parse":                   {"engine/filter", "Parse"},
+		"github.com/segue-ann/segue/engine.Open.func1":                     {"engine", "Open.func1"},
+		"google.golang.org/grpc.(*Server).serveStreams.func2":              {"grpc", "grpc.(*Server).serveStreams.func2"},
+		"google.golang.org/grpc/internal/transport.(*http2Server).operate": {"grpc", "transport.(*http2Server).operate"},
+		"google.golang.org/grpcx.New":                                      {},
+		"google.golang.org/protobuf/proto.Marshal":                         {},
+		"runtime.malg":                         {},
+		"main":                                 {},
+		"":                                     {},
+		"github.com/segue-ann/segue-other/x.F": {},
+	} {
+		if pkg, name := splitFunction(f); [2]string{pkg, name} != want {
+			t.Errorf("%q: %q, %q, want %q", f, pkg, name, want)
+		}
+	}
+}
+
+// TestCountAllocations: a server that keeps some bytes of each call is seen to, whatever else a call allocates.
+func TestCountAllocations(t *testing.T) {
+	const calls = 300
+	count := func(answer int) *Allocations {
+		s, err := StartEmptyServer(t.Context(), answer, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		a, err := CountAllocations(t.Context(), s.Addr, EmptyMethod, []byte("request"), calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := count(100)
+	if a.Objects < 5 || a.Objects > 500 || a.Bytes < 8*a.Objects || a.Of("grpc") < 1 || a.Of("grpc") > 2*a.Objects {
+		t.Errorf("%v objects of %v bytes a call, %v of gRPC", a.Objects, a.Bytes, a.Of("grpc"))
+	}
+	for i := range a.Sites {
+		if i > 0 && a.Sites[i].Objects > a.Sites[i-1].Objects {
+			t.Errorf("site %d has more objects than the one before", i)
+		}
+	}
+	if _, err := CountAllocations(t.Context(), "127.0.0.1:1", EmptyMethod, nil, 1); err == nil {
+		t.Error("nobody listens, and allocations are counted")
 	}
 }
 
