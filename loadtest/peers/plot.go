@@ -2,6 +2,7 @@ package peers
 
 import (
 	"fmt"
+	"html"
 	"math"
 	"strings"
 )
@@ -48,7 +49,7 @@ func (s SetResult) SVG() string {
 		plotWidth, plotHeight, plotWidth, plotHeight)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" rx="6" fill="#fff"/>`+"\n", plotWidth, plotHeight)
 	fmt.Fprintf(&b, `<text x="%d" y="26" font-size="15" font-weight="600">%s, %s x %d, %s</text>`+"\n",
-		plotLeft, s.Name, thousands(float64(s.Rows)), s.Dim, s.Metric)
+		plotLeft, html.EscapeString(s.Name), thousands(float64(s.Rows)), s.Dim, s.Metric)
 	for _, r := range recallTicks {
 		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e4e4e4"/><text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n",
 			x(r), x(r), plotTop, plotHeight-plotBottom, x(r), plotHeight-plotBottom+18, r)
@@ -86,7 +87,7 @@ func (s SetResult) SVG() string {
 			name += " (not in view)"
 		}
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%d" y2="%d" stroke="%s" stroke-width="%.1f"/><text x="%d" y="%d">%s</text>`+"\n",
-			plotWidth-plotRight+10, plotWidth-plotRight+30, row-4, row-4, color, width, plotWidth-plotRight+36, row, name)
+			plotWidth-plotRight+10, plotWidth-plotRight+30, row-4, row-4, color, width, plotWidth-plotRight+36, row, html.EscapeString(name))
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

@@ -295,7 +295,7 @@ func (r *run) measure(ctx context.Context, i int, s *prepared) error {
 func (r *run) summary() []Point {
 	for i, rates := range r.rates {
 		slices.Sort(rates)
-		r.points[i].QPS = rates[len(rates)/2]
+		r.points[i].QPS = (rates[(len(rates)-1)/2] + rates[len(rates)/2]) / 2
 	}
 	return r.points
 }
