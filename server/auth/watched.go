@@ -65,13 +65,13 @@ func (w *watched[T]) readLocked() error {
 	if err != nil {
 		return err
 	}
-	w.stamp = stamp // a file that does not parse is not tried again until it changes
 	contents := make([][]byte, len(w.paths))
 	for i, path := range w.paths {
 		if contents[i], err = os.ReadFile(path); err != nil {
 			return err
 		}
 	}
+	w.stamp = stamp // a file that does not parse is not tried again until it changes; one that could not be read is
 	v, err := w.parse(contents)
 	if err != nil {
 		return err
