@@ -46,42 +46,38 @@ func (c *column) flat() *run {
 	return &flat
 }
 
-// addTo puts the slots whose keys lie in the spans into dst, which is empty. Cost: linear in the slots found and in those the
-// runs above the base speak of.
-func (c *column) addTo(dst *hnsw.SlotSet, spans []span) {
-	for _, r := range c.runs {
-		for _, s := range r.touched {
-			dst.Remove(s)
-		}
-		for _, s := range spans {
-			from, to := r.keysIn(s)
-			r.addTo(dst, from, to)
-		}
-	}
+// part is what a condition reads of one column: the keys of the values in bitmap where that is set, in a column of INTs; else those
+// that want, indexed by key, says yes to; else those in spans, which in all cases hold every key that is read.
+type part struct {
+	column *column
+	spans  []span
+	want   []bool
+	bitmap *Bitmap
 }
 
-// addKeysTo is addTo for the keys that want says yes to, where want is indexed by key.
-func (c *column) addKeysTo(dst *hnsw.SlotSet, want []bool) {
-	for _, r := range c.runs {
+// addTo puts the slots of the part's keys into dst, which is empty. Cost: linear in the slots found and in those the runs above the
+// base speak of; with want in the keys too, and with a bitmap that of skipping through the shorter of it and the keys.
+func (p part) addTo(dst *hnsw.SlotSet) {
+	for _, r := range p.column.runs {
 		for _, s := range r.touched {
 			dst.Remove(s)
 		}
-		for i, k := range r.keys {
-			if k < uint64(len(want)) && want[k] {
+		switch {
+		case p.bitmap != nil:
+			for i := range p.bitmap.positions(r.keys) {
 				r.addTo(dst, i, i+1)
 			}
-		}
-	}
-}
-
-// addBitmapTo is addTo for the keys of the values in b, in a column of INTs. Cost: that of skipping through the shorter of b and the keys.
-func (c *column) addBitmapTo(dst *hnsw.SlotSet, b *Bitmap) {
-	for _, r := range c.runs {
-		for _, s := range r.touched {
-			dst.Remove(s)
-		}
-		for i := range b.positions(r.keys) {
-			r.addTo(dst, i, i+1)
+		case p.want != nil:
+			for i, k := range r.keys {
+				if k < uint64(len(p.want)) && p.want[k] {
+					r.addTo(dst, i, i+1)
+				}
+			}
+		default:
+			for _, s := range p.spans {
+				from, to := r.keysIn(s)
+				r.addTo(dst, from, to)
+			}
 		}
 	}
 }

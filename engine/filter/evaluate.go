@@ -90,18 +90,10 @@ type plan struct {
 	cost  int // of computing it, in slots touched
 }
 
-// part is what a condition reads of one column: the keys in spans, those wanted, or those of a bitmap.
-type part struct {
-	column *column
-	spans  []span
-	want   []bool
-	bitmap *Bitmap
-}
-
 // prepare finds columns and estimates costs.
 func (e *evaluation) prepare(n *node) plan {
 	p := plan{node: n, key: n.key}
-	live := e.v.live.count([]span{everything})
+	live := e.v.live.count(all)
 	switch n.op {
 	case All, Any, None:
 		p.args = make([]plan, len(n.args))
@@ -116,6 +108,8 @@ func (e *evaluation) prepare(n *node) plan {
 		switch n.op {
 		case All:
 			p.most = least
+		case Any:
+			p.most = min(p.most, live)
 		case None:
 			p.most = live
 		}
@@ -133,22 +127,15 @@ func (e *evaluation) prepare(n *node) plan {
 		found = true
 		c := e.v.columns[at]
 		part := part{column: c, spans: n.spans[t]}
-		if n.bitmap != nil && t != attribute.Int {
-			continue
-		}
 		switch {
 		case n.anyValue:
-			part.spans = []span{everything}
+			part.spans = all
 		case t == attribute.Keyword && len(n.keywords) > 0:
 			part.spans = e.hashes(n.keywords)
-		case n.bitmap != nil, t == attribute.Markets && n.markets != "":
-			if part.bitmap = n.bitmap; part.bitmap == nil {
-				part.want = e.x.markets.having(n.markets)
-			}
-			p.most += c.count([]span{everything})
-			p.parts = append(p.parts, part)
-			p.cost += c.touched()
-			continue
+		case t == attribute.Int && n.bitmap != nil:
+			part.spans, part.bitmap = all, n.bitmap
+		case t == attribute.Markets && n.markets != "":
+			part.spans, part.want = all, e.x.markets.having(n.markets)
 		}
 		if len(part.spans) > 0 {
 			p.most += c.count(part.spans)
@@ -242,7 +229,7 @@ func (e *evaluation) compute(p plan) *hnsw.SlotSet {
 	case Any:
 		e.any(dst, p.args)
 	case None:
-		e.v.live.addTo(dst, []span{everything})
+		e.everything(dst)
 		e.without(dst, p.args)
 	default:
 		e.condition(dst, p.parts)
@@ -260,7 +247,7 @@ func (e *evaluation) all(dst *hnsw.SlotSet, args []plan) {
 		return cmp.Compare(a.most, b.most)
 	})
 	if len(args) == 0 || args[0].op == None {
-		e.v.live.addTo(dst, []span{everything})
+		e.everything(dst)
 	} else {
 		e.use(args[0], dst.CopyFrom)
 		args = args[1:]
@@ -276,6 +263,9 @@ func (e *evaluation) all(dst *hnsw.SlotSet, args []plan) {
 		}
 	}
 }
+
+// everything puts all live slots into dst, which is empty.
+func (e *evaluation) everything(dst *hnsw.SlotSet) { part{column: e.v.live, spans: all}.addTo(dst) }
 
 func (e *evaluation) any(dst *hnsw.SlotSet, args []plan) {
 	for _, a := range args {
@@ -305,14 +295,7 @@ func (e *evaluation) condition(dst *hnsw.SlotSet, parts []part) {
 		if i > 0 {
 			into = e.x.Scratch()
 		}
-		switch {
-		case p.bitmap != nil:
-			p.column.addBitmapTo(into, p.bitmap)
-		case p.want != nil:
-			p.column.addKeysTo(into, p.want)
-		default:
-			p.column.addTo(into, p.spans)
-		}
+		p.addTo(into)
 		if i > 0 {
 			dst.Or(into)
 			e.x.Recycle(into)

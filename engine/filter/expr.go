@@ -190,46 +190,54 @@ func (c *checker) in(e *Expr, path string) *Problem {
 		return problem(Required, at+".values", "must have at least one value")
 	}
 	for i, v := range e.Values {
-		field := at + ".value"
-		if !one {
-			field = fmt.Sprintf("%s.values[%d]", at, i)
-		}
-		c.values += max(1, len(v.Keywords))
-		if p := c.value(v, t, field); p != nil {
+		if p := c.count(max(1, len(v.Keywords)), at); p != nil {
 			return p
 		}
-	}
-	if c.values > MaxValues {
-		return problem(OutOfRange, at, "the filter must have at most %d values", MaxValues)
+		if p := c.value(v, t); p != nil {
+			p.Path = at + ".value"
+			if !one {
+				p.Path = fmt.Sprintf("%s.values[%d]", at, i)
+			}
+			return p
+		}
 	}
 	return nil
 }
 
-func (c *checker) value(v attribute.Value, t attribute.Type, path string) *Problem {
+// count adds n values to those of the tree.
+func (c *checker) count(n int, path string) *Problem {
+	if c.values += n; c.values > MaxValues {
+		return problem(OutOfRange, path, "the filter must have at most %d values", MaxValues)
+	}
+	return nil
+}
+
+// value checks one value for an attribute of type t; the problem has no path.
+func (c *checker) value(v attribute.Value, t attribute.Type) *Problem {
 	switch v.Type {
 	case attribute.Keyword:
 		if len(v.Keywords) == 0 {
-			return problem(Required, path, "must have at least one keyword")
+			return problem(Required, "", "must have at least one keyword")
 		}
 		if slices.ContainsFunc(v.Keywords, func(k string) bool { return !utf8.ValidString(k) }) {
-			return problem(Malformed, path, "must be valid UTF-8")
+			return problem(Malformed, "", "must be valid UTF-8")
 		}
 	case attribute.Float:
 		if math.IsNaN(v.Float) || math.IsInf(v.Float, 0) {
-			return problem(OutOfRange, path, "must be finite, is %v", v.Float)
+			return problem(OutOfRange, "", "must be finite, is %v", v.Float)
 		}
 	case attribute.Timestamp:
 		if !inYears(v.Time) {
-			return problem(OutOfRange, path, "must lie in the years 1 to 9999")
+			return problem(OutOfRange, "", "must lie in the years 1 to 9999")
 		}
 	case attribute.Bool, attribute.Int:
 	case attribute.Markets:
-		return problem(Incomparable, path, "markets are filtered by with the condition markets")
+		return problem(Incomparable, "", "markets are filtered by with the condition markets")
 	default:
-		return problem(Required, path, "must have a value")
+		return problem(Required, "", "must have a value")
 	}
 	if t != 0 && !compares(v.Type, t) {
-		return problem(Incomparable, path, "must be comparable with %v, is %v", t, v.Type)
+		return problem(Incomparable, "", "must be comparable with %v, is %v", t, v.Type)
 	}
 	return nil
 }
@@ -255,8 +263,11 @@ func (c *checker) between(e *Expr, path string) *Problem {
 			continue
 		}
 		field := join(path, b.field)
-		c.values++
-		if p := c.value(b.bound.Value, t, field); p != nil {
+		if p := c.count(1, field); p != nil {
+			return p
+		}
+		if p := c.value(b.bound.Value, t); p != nil {
+			p.Path = field
 			return p
 		}
 		if vt := b.bound.Value.Type; !number(vt) && vt != attribute.Timestamp {
@@ -287,10 +298,7 @@ func (c *checker) markets(e *Expr, path string) *Problem {
 	if len(e.Markets) == 0 {
 		return problem(Required, path+".any_of", "must have at least one market")
 	}
-	if c.values += len(e.Markets); c.values > MaxValues {
-		return problem(OutOfRange, path+".any_of", "the filter must have at most %d values", MaxValues)
-	}
-	return nil
+	return c.count(len(e.Markets), path+".any_of")
 }
 
 func (c *checker) bitmap(e *Expr, path string) *Problem {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,7 @@ type view struct {
 	version uint64
 	live    *column
 	columns []*column
-	byID    map[columnID]int // position in columns; copied when it grows
+	byID    map[columnID]int // position in columns; a copy of numbers
 	full    bool             // an attribute got no column, since there were MaxColumns
 	recent  []group          // the last groups, oldest first
 	moved   []moves          // slots that got or lost an item, oldest first
@@ -168,6 +169,7 @@ func (x *Index) Publish() {
 		v.columns[n] = x.push(v.columns[n], s)
 	}
 	clear(x.scratch)
+	x.share(&v)
 	var live stage
 	moved := make([]Move, 0, len(x.settled)+len(x.staged))
 	for _, slot := range x.settled {
@@ -320,13 +322,14 @@ func (x *Index) column(v *view, name []byte, t attribute.Type) int {
 	}
 	v.columns = append(v.columns, c)
 	x.numbers[id] = n
-	byID := make(map[columnID]int, n+1)
-	for k, at := range v.byID {
-		byID[k] = at
-	}
-	byID[id] = n
-	v.byID = byID
 	return n
+}
+
+// share lets readers of v find the columns that column made.
+func (x *Index) share(v *view) {
+	if len(v.byID) < len(x.numbers) {
+		v.byID = maps.Clone(x.numbers)
+	}
 }
 
 // Loading reports whether Evaluate waits for Load.
@@ -417,6 +420,7 @@ type loader struct {
 	stages  map[columnID]*stage
 	live    *column
 	added   stage // of live
+	full    bool  // as view.full
 }
 
 func (l *loader) add(slot uint32, attributes []byte) {
@@ -426,7 +430,11 @@ func (l *loader) add(slot uint32, attributes []byte) {
 		id := columnID{string(name), raw.Type}
 		s := l.stages[id]
 		if s == nil {
-			if f, declared := l.x.schema[id.name]; declared && !f.Filterable || len(l.stages) >= MaxColumns {
+			if f, declared := l.x.schema[id.name]; declared && !f.Filterable {
+				continue
+			}
+			if len(l.stages) >= MaxColumns {
+				l.full = true
 				continue
 			}
 			s = new(stage)
@@ -464,6 +472,7 @@ func (l *loader) install() {
 	for id := range bases {
 		x.column(&v, []byte(id.name), id.t)
 	}
+	x.share(&v)
 	for id, n := range x.numbers {
 		base := bases[id]
 		if base == nil {
@@ -472,7 +481,7 @@ func (l *loader) install() {
 		v.columns[n] = v.columns[n].under(base)
 	}
 	v.live = v.live.under(live)
-	v.full = v.full || len(l.stages) >= MaxColumns
+	v.full = v.full || l.full
 	v.recent = nil
 	x.view.Store(&v)
 	close(x.ready)

@@ -6,10 +6,11 @@ import (
 	"github.com/segue-ann/segue/engine/attribute"
 )
 
-// span is a range of keys, both ends inside. lo > hi is empty.
+// span is a range of keys, both ends inside. Invariant: lo <= hi.
 type span struct{ lo, hi uint64 }
 
-var everything = span{0, math.MaxUint64}
+// all are the spans of every key.
+var all = []span{{0, math.MaxUint64}}
 
 // intKey orders as v does.
 func intKey(v int64) uint64 { return uint64(v) ^ 1<<63 }

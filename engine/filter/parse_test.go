@@ -1,8 +1,13 @@
 package filter
 
 import (
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -164,6 +169,213 @@ func TestStringIsEquivalent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// clause draws a filter string over the attributes of the model, and what it means. It is made of the grammar's rules, and the meaning
+// from them and never from an Expr: OR binds tighter than AND, side by side is AND, a minus is NOT.
+func (p picker) clause(depth int) (string, func(attribute.Set) bool) {
+	sequence, meanings := "", []func(attribute.Set) bool{}
+	for i := range 1 + p(3, "conjuncts") {
+		if i > 0 {
+			sequence += []string{" AND ", " ", "\n AND\t"}[p(3, "and")]
+		}
+		var terms []string
+		var either []func(attribute.Set) bool
+		for range 1 + p(3, "terms")/2 {
+			s, m := p.term(depth)
+			terms, either = append(terms, s), append(either, m)
+		}
+		sequence += strings.Join(terms, " OR ")
+		meanings = append(meanings, func(s attribute.Set) bool {
+			return slices.ContainsFunc(either, func(m func(attribute.Set) bool) bool { return m(s) })
+		})
+	}
+	return sequence, func(s attribute.Set) bool {
+		return !slices.ContainsFunc(meanings, func(m func(attribute.Set) bool) bool { return !m(s) })
+	}
+}
+
+func (p picker) term(depth int) (string, func(attribute.Set) bool) {
+	not := []string{"", "", "NOT ", "-"}[p(4, "not")]
+	text, means := "", func(attribute.Set) bool { return false }
+	if depth > 0 && p(3, "nest") == 0 {
+		inner, m := p.clause(depth - 1)
+		text, means = "("+inner+")", m
+	} else {
+		text, means = p.restriction()
+	}
+	if not == "" {
+		return text, means
+	}
+	return not + text, func(s attribute.Set) bool { return !means(s) }
+}
+
+// restriction is one attribute compared with one value, or with several in parentheses.
+func (p picker) restriction() (string, func(attribute.Set) bool) {
+	name := []string{"k", "k2", "b", "i", "f", "t", "m"}[p(7, "name")]
+	t := modelSchema[name].Type
+	ordered := t == attribute.Int || t == attribute.Float || t == attribute.Timestamp
+	op := []string{"=", ":", "!=", "<", "<=", ">", ">="}[p(map[bool]int{false: 3, true: 7}[ordered], "operator")]
+	if op == ":" && p(6, "exists") == 0 {
+		return name + ":*", func(s attribute.Set) bool { _, ok := s.Get(name); return ok }
+	}
+	one := func() (string, func(attribute.Set) bool) {
+		text, c := p.literal(t)
+		return text, func(s attribute.Set) bool {
+			v, ok := s.Get(name)
+			if !ok {
+				return op == "!="
+			}
+			order, equal := c(v)
+			return map[string]bool{"=": equal, ":": equal, "!=": !equal, "<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[op]
+		}
+	}
+	space := []string{"", " ", "  "}[p(3, "space")]
+	if p(3, "list") > 0 {
+		text, means := one()
+		return name + space + op + space + text, means
+	}
+	var texts []string
+	var means []func(attribute.Set) bool
+	for range 1 + p(3, "values") {
+		s, m := one()
+		texts, means = append(texts, s), append(means, m)
+	}
+	every := p(2, "every") == 0
+	between := map[bool]string{true: " AND ", false: " OR "}[every]
+	return name + space + op + space + "(" + strings.Join(texts, between) + ")", func(s attribute.Set) bool {
+		n := 0
+		for _, m := range means {
+			n += btoi(m(s))
+		}
+		return n == len(means) || !every && n > 0
+	}
+}
+
+// literal writes a value of one of the ways that type t has, and returns how an attribute compares with it.
+func (p picker) literal(t attribute.Type) (string, func(attribute.Value) (order int, equal bool)) {
+	switch t {
+	case attribute.Keyword:
+		w := words[p(len(words), "word")]
+		text := strconv.Quote(w)
+		switch {
+		case w != "" && strings.Trim(w, "abcdefghijklmnopqrstuvwxyzR&B0123456789é") == "" && p(2, "bare") == 0:
+			text = w
+		case p(2, "quote") == 0:
+			text = "'" + strings.ReplaceAll(strings.ReplaceAll(w, `\`, `\\`), `'`, `\'`) + "'"
+		}
+		return text, func(v attribute.Value) (int, bool) { return 0, slices.Contains(v.Keywords, w) }
+	case attribute.Markets:
+		m := codes[p(len(codes), "market")]
+		text := m.String()
+		if p(2, "quote") == 0 {
+			text = `"` + text + `"`
+		}
+		return text, func(v attribute.Value) (int, bool) { return 0, v.Markets.Has(m) }
+	case attribute.Timestamp:
+		at := []time.Time{time.UnixMicro(moments[p(len(moments), "time")]).UTC(), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}[p(2, "which")]
+		text := at.Format(time.RFC3339Nano)
+		if at.Equal(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)) {
+			text = []string{"2020", "2020-01", "2020-01-01", "2020-01-01T00:00:00Z", "2020-01-01T05:30:00+05:30", `"2020-01-01"`}[p(6, "form")]
+		}
+		return text, func(v attribute.Value) (int, bool) { return v.Time.Compare(at), v.Time.Equal(at) }
+	case attribute.Bool:
+		yes := p(2, "bool") == 1
+		return strconv.FormatBool(yes), func(v attribute.Value) (int, bool) { return 0, v.Bool == yes }
+	}
+	v := p.value([]attribute.Type{attribute.Int, attribute.Float}[p(2, "number")], 1)
+	text := strconv.FormatInt(v.Int, 10)
+	if v.Type == attribute.Float {
+		text = strconv.FormatFloat(v.Float, []byte{'f', 'e', 'g'}[p(3, "form")], -1, 64)
+	}
+	return text, func(w attribute.Value) (int, bool) {
+		order, _ := compare(w, v)
+		return order, order == 0
+	}
+}
+
+// TestParseAgainstModel: strings made of the grammar match the items that the grammar says, by Match and from columns.
+func TestParseAgainstModel(t *testing.T) {
+	p := fromRand(rand.New(rand.NewPCG(41, 42)))
+	x, m := fill(p, 300, 50)
+	rapid.Check(t, func(t *rapid.T) {
+		text, means := fromRapid(t).clause(3)
+		e, bad := Parse(text, modelSchema)
+		if bad != nil {
+			t.Fatalf("%s: %v", text, bad)
+		}
+		var want []uint32
+		program := Compile(e)
+		for slot := range uint32(300) {
+			if means(m[slot]) {
+				want = append(want, slot)
+			}
+			if got := program.Match(attribute.Append(nil, m[slot])); got != means(m[slot]) {
+				t.Fatalf("%s\nread as %s\nmatches %v: %v", text, e.String(), m[slot], got)
+			}
+		}
+		if got := evaluated(t, x, *e); !slices.Equal(got, want) {
+			t.Fatalf("%s\nread as %s\nmatches %v, want %v", text, e.String(), got, want)
+		}
+	})
+}
+
+// TestParseDamaged: a valid string that loses, gains or changes a byte is read or refused with a position within it, and never takes more
+// than some allocations a byte.
+func TestParseDamaged(t *testing.T) {
+	r := rand.New(rand.NewPCG(43, 44))
+	p := fromRand(r)
+	position := regexp.MustCompile(`^position (\d+): .`)
+	const special = "()\"'=:!<>-*\\ aAND01.\x80{"
+	refused := 0
+	for range 4000 {
+		text, _ := p.clause(2)
+		b := []byte(text)
+		for range 1 + r.IntN(2) {
+			at := r.IntN(len(b))
+			c := special[r.IntN(len(special))]
+			switch r.IntN(3) {
+			case 0:
+				b = slices.Delete(b, at, at+1)
+			case 1:
+				b = slices.Insert(b, at, c)
+			default:
+				b[at] = c
+			}
+			b = append(b, ' ')
+		}
+		e, bad := Parse(string(b), modelSchema)
+		if bad == nil {
+			if e != nil {
+				Compile(e).Match(nil)
+			}
+			continue
+		}
+		refused++
+		match := position.FindStringSubmatch(bad.Rule)
+		if match == nil {
+			if bad.Kind == Malformed && strings.Contains(bad.Rule, "UTF-8") {
+				continue
+			}
+			t.Fatalf("%q: %v", b, bad)
+		}
+		if at, err := strconv.Atoi(match[1]); err != nil || at < 1 || at > len(b)+1 {
+			t.Fatalf("%q: %v", b, bad)
+		}
+	}
+	if refused < 1000 {
+		t.Errorf("%d are refused: the damage is too small", refused)
+	}
+}
+
+// TestParseCost: the longest strings there can be, of the dearest kinds, take a bounded number of allocations, and are read or refused.
+func TestParseCost(t *testing.T) {
+	for _, unit := range []string{"(", "-", "NOT ", "i=1 ", "i=1 OR ", "i=(", "i=1 AND NOT (", "k='", `k="\\`, "\x80", "a", "k:* OR "} {
+		text := strings.Repeat(unit, MaxExpressionBytes/len(unit))
+		if n := testing.AllocsPerRun(1, func() { _, _ = Parse(text, modelSchema) }); n > 6*(MaxConditions+MaxValues) {
+			t.Errorf("%q again and again: %v allocations", unit, n)
+		}
+	}
 }
 
 // hasString says whether e is in the domain of String.

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/segue-ann/segue/engine/attribute"
@@ -29,8 +30,7 @@ type node struct {
 
 // Compile makes a valid expression ready. Cost: O(n log n) in its values.
 func Compile(e *Expr) *Program {
-	p := &Program{root: compile(e), key: string(e.appendKey(nil))}
-	return p
+	return &Program{root: compile(e), key: string(e.appendKey(nil))}
 }
 
 func compile(e *Expr) node {
@@ -91,15 +91,7 @@ func comparables(t attribute.Type) []attribute.Type {
 
 // sortSpans sorts spans of one key each and drops those that come twice.
 func sortSpans(s []span) []span {
-	slices.SortFunc(s, func(a, b span) int {
-		switch {
-		case a.lo < b.lo:
-			return -1
-		case a.lo > b.lo:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(s, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
 	return slices.Compact(s)
 }
 
@@ -168,7 +160,7 @@ func scalarKey(raw attribute.Raw) uint64 {
 
 // inside reports whether key lies in one of the spans, which ascend and are apart.
 func inside(spans []span, key uint64) bool {
-	i, exact := slices.BinarySearchFunc(spans, key, func(s span, key uint64) int {
+	_, found := slices.BinarySearchFunc(spans, key, func(s span, key uint64) int {
 		switch {
 		case s.hi < key:
 			return -1
@@ -177,7 +169,7 @@ func inside(spans []span, key uint64) bool {
 		}
 		return 0
 	})
-	return exact && i < len(spans)
+	return found
 }
 
 // overlap reports whether two sets of markets have one in common.

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/segue-ann/segue/hnsw"
@@ -60,9 +61,6 @@ func (r *run) at(i int) ([]uint32, *hnsw.SlotSet) {
 
 // keysIn returns the positions of the keys in s, half open.
 func (r *run) keysIn(s span) (from, to int) {
-	if s.lo > s.hi {
-		return 0, 0
-	}
 	from, _ = slices.BinarySearch(r.keys, s.lo)
 	to, found := slices.BinarySearch(r.keys[from:], s.hi)
 	to += from
@@ -81,23 +79,29 @@ func (r *run) count(from, to int) int {
 	if from > 0 {
 		n -= int(r.ends[from-1])
 	}
-	if len(r.dense) == 0 {
-		return n
-	}
-	if to-from <= len(r.dense) {
-		for i := from; i < to; i++ {
-			if d := r.dense[i]; d != nil {
-				n += d.Len()
-			}
-		}
-		return n
-	}
-	for i, d := range r.dense {
-		if i >= from && i < to {
-			n += d.Len()
-		}
+	for d := range r.denseIn(from, to) {
+		n += d.Len()
 	}
 	return n
+}
+
+// denseIn yields the bitmaps of keys from..to, in any order.
+func (r *run) denseIn(from, to int) iter.Seq[*hnsw.SlotSet] {
+	return func(yield func(*hnsw.SlotSet) bool) {
+		if to-from > len(r.dense) {
+			for i, d := range r.dense {
+				if i >= from && i < to && !yield(d) {
+					return
+				}
+			}
+			return
+		}
+		for i := from; i < to; i++ {
+			if d := r.dense[i]; d != nil && !yield(d) {
+				return
+			}
+		}
+	}
 }
 
 // addTo puts the slots of keys from..to into dst.
@@ -112,18 +116,8 @@ func (r *run) addTo(dst *hnsw.SlotSet, from, to int) {
 	for _, s := range r.slots[first:r.ends[to-1]] { // the lists of neighbouring keys are neighbours
 		dst.Add(s)
 	}
-	if to-from <= len(r.dense) {
-		for i := from; i < to; i++ {
-			if d := r.dense[i]; d != nil {
-				dst.Or(d)
-			}
-		}
-		return
-	}
-	for i, d := range r.dense {
-		if i >= from && i < to {
-			dst.Or(d)
-		}
+	for d := range r.denseIn(from, to) {
+		dst.Or(d)
 	}
 }
 
