@@ -10,6 +10,11 @@ import (
 // whole search, on tracks, the array saves 5 % at ef 300, 12 % at 450, and 10 % where a beam is widened from 150 to 330.
 const sortedPool = 512
 
+// shiftedPool is the widest beam into which an entry is moved from the end, past all that are farther, one by one: most beams are
+// narrow, and there a search and a copy cost more, in steps that wait for each other and in a call. Of the whole search on tracks that
+// saves 9 % at ef 10 and 6 % at 38, on 300,000 x 64 by inner product 4 % at 64, and at 160 nothing.
+const shiftedPool = 128
+
 // firstRoom is how many entries a pool has room for from the start; more than are in the index may be asked for.
 const firstRoom = 1024
 
@@ -57,6 +62,10 @@ func (p *pool) offer(e uint64) {
 		p.offerHeap(e)
 		return
 	}
+	if p.maxEqual == 0 && p.ef <= shiftedPool {
+		p.shiftIn(e)
+		return
+	}
 	lo := search(p.items, e)
 	if p.maxEqual > 0 && p.equals(lo, entryKey(e)) >= p.maxEqual {
 		return
@@ -67,6 +76,20 @@ func (p *pool) offer(e uint64) {
 	copy(p.items[lo+1:], p.items[lo:len(p.items)-1])
 	p.items[lo] = e
 	p.cursor = min(p.cursor, lo)
+}
+
+// shiftIn adds an entry that is among the ef best to a sorted pool.
+func (p *pool) shiftIn(e uint64) {
+	if len(p.items) < p.ef {
+		p.items = append(p.items, 0)
+	}
+	items := p.items
+	at := len(items) - 1
+	for ; at > 0 && items[at-1] >= e; at-- {
+		items[at] = items[at-1]
+	}
+	items[at] = e
+	p.cursor = min(p.cursor, at)
 }
 
 // search returns how many of the ascending items are below e. Every comparison is a coin toss to the branch predictor, so

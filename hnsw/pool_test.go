@@ -7,14 +7,12 @@ import (
 )
 
 // TestPoolKeepsTheBest: after any offers, with expansions between them, the pool holds the ef least entries, next gives
-// the least that was not given yet, and peek foretells it. Sorted and heaped pools do the same.
+// the least that was not given yet, and peek foretells it. Narrow, sorted and heaped pools do the same.
 func TestPoolKeepsTheBest(t *testing.T) {
 	rng := rand.New(rand.NewPCG(43, 43))
 	for range 300 {
 		ef := 1 + rng.IntN(40)
-		if rng.IntN(4) == 0 {
-			ef += sortedPool
-		}
+		ef += []int{0, 0, shiftedPool - 20, sortedPool}[rng.IntN(4)]
 		var p pool
 		p.reset(ef, 0)
 		var all []uint64 // the model: everything offered, ascending
@@ -58,6 +56,34 @@ func TestPoolKeepsTheBest(t *testing.T) {
 		}
 		if !slices.Equal(got, all[:min(ef, len(all))]) {
 			t.Fatalf("ef %d: pool %x, want %x", ef, got, all[:min(ef, len(all))])
+		}
+	}
+}
+
+// TestPoolShiftsAsItSearches: a narrow pool, which shifts what it is offered into place, and one that searches for the place, which a cap
+// that nothing reaches makes it do, hold the same and give the same after every offer; entries that were expanded among them.
+func TestPoolShiftsAsItSearches(t *testing.T) {
+	rng := rand.New(rand.NewPCG(44, 44))
+	for range 300 {
+		ef := 1 + rng.IntN(shiftedPool)
+		var shifts, searches pool
+		shifts.reset(ef, 0)
+		searches.reset(ef, 1<<30)
+		keys := 1 + rng.Uint32N(400) // few: many are equal
+		for slot := range uint32(3 * ef) {
+			e := packEntry(rng.Uint32N(keys), slot^5)
+			shifts.offer(e)
+			searches.offer(e)
+			if rng.IntN(3) == 0 {
+				got, some := shifts.next()
+				want, any := searches.next()
+				if got != want || some != any {
+					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, any)
+				}
+			}
+			if !slices.Equal(shifts.items, searches.items) || shifts.cursor != searches.cursor {
+				t.Fatalf("ef %d, after %x: %x, cursor %d; want %x, cursor %d", ef, e, shifts.items, shifts.cursor, searches.items, searches.cursor)
+			}
 		}
 	}
 }
