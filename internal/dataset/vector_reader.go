@@ -179,21 +179,6 @@ func (r *VectorReader) Next(dst []float32) error {
 	return nil
 }
 
-// NextInt32 is [VectorReader.Next] without conversion for the integer types u1 and i4; others are a [*FormatError].
-func (r *VectorReader) NextInt32(dst []int32) error {
-	if len(dst) != r.header.dim {
-		panic(fmt.Sprintf("dataset: row of %d values read into %d", r.header.dim, len(dst)))
-	}
-	if err := r.wantInteger(); err != nil {
-		return err
-	}
-	if err := r.next(); err != nil {
-		return err
-	}
-	decodeInt32(dst, r.buf, r.header.dtype)
-	return nil
-}
-
 func (r *VectorReader) wantInteger() error {
 	if t := r.header.dtype; t != Int32 && t != Uint8 {
 		return r.fault(-1, fmt.Sprintf("dtype %v where integers are wanted", t), nil)

@@ -394,9 +394,10 @@ func TestWriterLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := make([]int32, 3)
-	for i := range int32(2) {
-		if err := r.NextInt32(row); err != nil || !slices.Equal(row, []int32{3 * i, 3*i + 1, 3*i + 2}) {
+	row := make([]float32, 3)
+	for i := range 2 {
+		first := float32(3 * i)
+		if err := r.Next(row); err != nil || !slices.Equal(row, []float32{first, first + 1, first + 2}) {
 			t.Errorf("row %d: %v, %v", i, row, err)
 		}
 	}
