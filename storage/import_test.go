@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // A chunk is there whole after its files could not be adopted, or not at all, and leaves no file behind.
@@ -175,6 +178,96 @@ func TestImportGraph(t *testing.T) {
 	for b, err := range c.ImportRejects(0) {
 		if err != nil || b[0] != 7 {
 			t.Error(b, err)
+		}
+	}
+}
+
+// Whichever operation on the files of a chunk fails, and whether it goes on failing: the chunk is not there, or whole where Pebble found
+// another way; no file of it is left; and once the disk works the same chunk is taken.
+func TestImportOnFailingDisk(t *testing.T) {
+	chunk := func(n uint64) ImportChunk {
+		return ImportChunk{
+			Rows:     []ItemRow{item("a", n), item("b", n)},
+			Profiles: []ProfileRow{profile("u", n)},
+			Progress: fmt.Appendf(nil, "progress %d", n),
+			Rejects:  [][]byte{fmt.Appendf(nil, "reject %d", n)}, FirstReject: n - 1,
+			Graph: [][]byte{fmt.Appendf(nil, "piece %d", n)}, FirstGraph: n - 1,
+		}
+	}
+	// read is all that imports into c left to be read.
+	read := func(c *Collection) string {
+		var b bytes.Buffer
+		for _, id := range []string{"a", "b"} {
+			r, err := c.Item(id)
+			fmt.Fprintln(&b, id, r.LSN, err)
+		}
+		p, err := c.Profile("u")
+		fmt.Fprintln(&b, p.LSN, err)
+		progress, err := c.ImportProgress()
+		fmt.Fprintf(&b, "%s %v\n", progress, err)
+		for row, err := range c.ImportRejects(0) {
+			fmt.Fprintf(&b, "%s %v\n", row, err)
+		}
+		for row, err := range c.ImportGraph() {
+			fmt.Fprintf(&b, "%s %v\n", row, err)
+		}
+		return b.String()
+	}
+	injected := errors.New("injected")
+	failed := map[errorfs.OpKind]int{}
+	for _, once := range []bool{false, true} {
+		for n, ended := int64(1), false; !ended; n++ {
+			var at atomic.Int64
+			inj := &faulty{err: injected}
+			inj.hit = func(op errorfs.Op) bool {
+				if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpRemove || !strings.Contains(op.Path, ingestDir) {
+					return false
+				}
+				i := at.Add(1)
+				if i < n || once && i > n {
+					return false
+				}
+				failed[op.Kind]++
+				return true
+			}
+			fsys := vfs.NewMem()
+			s := mustOpen(t, errorfs.Wrap(fsys, inj), Options{OnFatal: func(err error) { t.Error(err) }})
+			c := s.Collection(1, 2)
+			if err := c.Import(chunk(1)); err != nil {
+				t.Fatal(err)
+			}
+			before := read(c)
+			inj.armed.Store(true)
+			err := c.Import(chunk(2))
+			inj.armed.Store(false)
+			ended = at.Load() < n
+			after := read(c)
+			switch {
+			case err == nil && after == before:
+				t.Errorf("operation %d: nothing of the chunk is there", n)
+			case err != nil && (!errors.Is(err, injected) || after != before):
+				t.Errorf("operation %d: %v, and then\n%s, was\n%s", n, err, after, before)
+			}
+			if names, err := fsys.List(fsys.PathJoin(testDir, ingestDir)); err != nil || len(names) != 0 {
+				t.Errorf("operation %d left behind %q, %v", n, names, err)
+			}
+			if err != nil {
+				if err := c.Import(chunk(2)); err != nil {
+					t.Errorf("operation %d, and the disk is well again: %v", n, err)
+				}
+			}
+			whole := read(c)
+			mustClose(t, s)
+			again := mustOpen(t, fsys, Options{})
+			if got := read(again.Collection(1, 2)); got != whole || strings.Count(got, "2") < 6 {
+				t.Errorf("operation %d: opened again it has\n%s, had\n%s", n, got, whole)
+			}
+			mustClose(t, again)
+		}
+	}
+	for _, kind := range []errorfs.OpKind{errorfs.OpCreate, errorfs.OpFileWrite, errorfs.OpLink} {
+		if failed[kind] == 0 {
+			t.Errorf("no operation of kind %d failed: %v", kind, failed)
 		}
 	}
 }
