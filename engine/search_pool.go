@@ -168,12 +168,15 @@ func (q *ranked) raise(p *pooled) {
 }
 
 // lookAhead is how many candidates are looked up together: their cache misses overlap.
-const lookAhead = 16
+const lookAhead = 32
 
 // look returns what is known of a candidate, with its entry.
 func (q *ranked) look(p *pooled) *look {
 	if q.looks[p.at].entry == nil {
 		ahead := q.looks[p.at:min(p.at+lookAhead, len(q.looks))]
+		for i := range ahead {
+			q.r.table.entries.touch(ahead[i].slot)
+		}
 		for i := range ahead {
 			if l := &ahead[i]; l.entry == nil {
 				l.entry = q.r.table.entries.at(l.slot)

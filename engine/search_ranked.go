@@ -336,7 +336,7 @@ func (q *ranked) deeper(depth int) int {
 		}
 	}
 	missing := q.req.K - len(q.picks)
-	hope := missing * 5 / 4 * (len(q.cands) - half) / max(late, 1)
+	hope := missing * 11 / 10 * (len(q.cands) - half) / max(late, 1)
 	return min(max(depth+hope, depth+depth/4), 4*depth)
 }
 

@@ -14,7 +14,7 @@ import (
 func BenchmarkUpdateAttributes(b *testing.B) {
 	const items, dim = 100_000, 128
 	c := openBench(b, items, dim)
-	for _, tc := range []struct{ callers, batch int }{{1, 1}, {64, 1}, {1, 100}, {1, 1000}, {8, 100}, {4, 1000}} {
+	for _, tc := range []struct{ callers, batch int }{{1, 1}, {64, 1}, {256, 1}, {1, 100}, {1, 1000}, {8, 100}, {4, 1000}} {
 		b.Run(fmt.Sprintf("callers=%d/batch=%d", tc.callers, tc.batch), func(b *testing.B) {
 			var made atomic.Int64
 			var wg sync.WaitGroup

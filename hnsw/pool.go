@@ -137,11 +137,11 @@ func (p *pool) next() (slot uint32, ok bool) {
 // noCandidate is above every entry.
 const noCandidate = 1<<64 - 1
 
-// peek returns the two entries that next would give, noCandidate where there are fewer or a heap keeps no order.
+// peek returns the two entries that next would give, noCandidate where there are fewer.
 func (p *pool) peek() (first, second uint64) {
 	first, second = noCandidate, noCandidate
 	if p.heaped {
-		return first, second
+		return p.peekHeap()
 	}
 	for _, e := range p.items[p.cursor:] {
 		if e&1 != 0 {
@@ -188,6 +188,27 @@ func (p *pool) nextHeap() (slot uint32, ok bool) {
 	p.frontier = f[:last]
 	siftMin4(p.frontier)
 	return entrySlot(e), true
+}
+
+// peekHeap is peek of a heap, whose second entry is one of the children of the first.
+func (p *pool) peekHeap() (first, second uint64) {
+	first, second = noCandidate, noCandidate
+	if len(p.frontier) == 0 {
+		return first, second
+	}
+	first = p.frontier[0]
+	for _, e := range p.frontier[1:min(5, len(p.frontier))] {
+		second = min(second, e)
+	}
+	if len(p.items) < p.ef {
+		return first, second
+	}
+	if worst := p.items[0]; first > worst {
+		return noCandidate, noCandidate
+	} else if second > worst {
+		second = noCandidate
+	}
+	return first, second
 }
 
 // siftMax restores a binary max-heap whose root was replaced.

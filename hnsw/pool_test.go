@@ -34,12 +34,10 @@ func TestPoolKeepsTheBest(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			if !p.heaped {
-				for i, e := range want[:min(2, len(want))] {
-					first, second := p.peek()
-					if got := []uint64{first, second}[i]; got != e {
-						t.Fatalf("peek %d gives %x, want %x", i, got, e)
-					}
+			first, second := p.peek()
+			for i, got := range []uint64{first, second} {
+				if i < len(want) && got != want[i] || i >= len(want) && got != noCandidate {
+					t.Fatalf("ef %d: peek %d gives %x, want %x", ef, i, got, want)
 				}
 			}
 			got, ok := p.next()

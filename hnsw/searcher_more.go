@@ -115,7 +115,7 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 	n = min(n, s.x.o.MaxSlots)
 	for width := b.given + n; ; {
 		if width > s.pool.ef {
-			if err := s.widen(ctx, width+3*width/8); err != nil {
+			if err := s.widen(ctx, width+width/widerShare); err != nil {
 				return err
 			}
 		}
@@ -157,6 +157,11 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 	s.give(n)
 	return nil
 }
+
+// widerShare: a beam that is widened for more results gets room for one in so many beyond them. Who asks for more asks for more than
+// will be needed: one of each artist, a hundred, of tracks, takes 218 of 262 that are fetched with a beam of 301. At three in eight it walked
+// a tenth farther, for .0004 of recall.
+const widerShare = 8
 
 // doubtWidth is how many times as wide as at first the beam of a scan on codes gets before the vectors are scanned: rescoring
 // on and on, one row here and one there, would cost more: 3.3 ms on clusters of 50,000 x 64 of which the nearest third was not

@@ -47,6 +47,55 @@ func BenchmarkRequests(b *testing.B) {
 	}
 }
 
+// TestCrowdedWork: what BenchmarkRequests says of limits, in counts, which do not depend on the machine: one track of each artist
+// takes no more distances than stated, finds as many as were asked for, each artist once, and nearly all of the exact answer.
+func TestCrowdedWork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads the demo's tracks")
+	}
+	c, ids := benchCollection(t)
+	one := requestKind{"one of an artist", func(r *engine.SearchRequest) {
+		r.Crowding, r.WithAttributes = []engine.CrowdingLimit{{Attribute: "artists", Most: 1}}, true
+	}}
+	for _, tc := range []struct {
+		k, distances int
+		recall       float64
+	}{{10, 490, .99}, {100, 1080, .99}} {
+		requests := one.requests(ids, tc.k)
+		var cost requestCost
+		cost.round(t, c, requests)
+		if n := cost.distances / benchQueries; n > tc.distances {
+			t.Errorf("k %d: %d distances, want at most %d", tc.k, n, tc.distances)
+		}
+		if recall := benchRecall(t, c, requests); recall < tc.recall {
+			t.Errorf("k %d: recall %.4f, want at least %.2f", tc.k, recall, tc.recall)
+		}
+		for _, r := range requests[:benchQueries/4] {
+			res, err := c.Search(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(res.Neighbors) != tc.k {
+				t.Errorf("k %d: %d neighbors", tc.k, len(res.Neighbors))
+			}
+			seen := map[string]bool{}
+			for _, n := range res.Neighbors {
+				for _, a := range n.Attributes {
+					if a.Name != "artists" {
+						continue
+					}
+					for _, artist := range a.Value.Keywords {
+						if seen[artist] {
+							t.Errorf("k %d: of %s there are two", tc.k, artist)
+						}
+						seen[artist] = true
+					}
+				}
+			}
+		}
+	}
+}
+
 // benchQueries is how many requests a round has of each kind.
 const benchQueries = 200
 
@@ -70,7 +119,7 @@ type requestCost struct {
 	distances int           // of a round
 }
 
-func (t *requestCost) round(b *testing.B, c *engine.Collection, requests []engine.SearchRequest) {
+func (t *requestCost) round(b testing.TB, c *engine.Collection, requests []engine.SearchRequest) {
 	distances, began := 0, processorTime(b)
 	for _, r := range requests {
 		res, err := c.Search(b.Context(), r)
@@ -86,7 +135,7 @@ func (t *requestCost) round(b *testing.B, c *engine.Collection, requests []engin
 }
 
 // benchRecall is the share of the exact answers that searches find, of a quarter of the requests.
-func benchRecall(b *testing.B, c *engine.Collection, requests []engine.SearchRequest) float64 {
+func benchRecall(b testing.TB, c *engine.Collection, requests []engine.SearchRequest) float64 {
 	found, wanted := 0, 0
 	for _, r := range requests[:len(requests)/4] {
 		got, err := c.Search(b.Context(), r)
@@ -112,7 +161,7 @@ func benchRecall(b *testing.B, c *engine.Collection, requests []engine.SearchReq
 	return float64(found) / float64(wanted)
 }
 
-func processorTime(b *testing.B) time.Duration {
+func processorTime(b testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
@@ -121,7 +170,7 @@ func processorTime(b *testing.B) time.Duration {
 }
 
 // benchCollection loads the demo's tracks and a set of 20,000 heard ones. It returns the ids in a random order.
-func benchCollection(b *testing.B) (*engine.Collection, []string) {
+func benchCollection(b testing.TB) (*engine.Collection, []string) {
 	data, err := demoPlaylistData()
 	if err != nil {
 		b.Fatal(err)

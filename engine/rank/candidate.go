@@ -33,16 +33,5 @@ func Sort(cs []Candidate, id func(row uint32) string) {
 }
 
 func sortByID(cs []Candidate, id func(row uint32) string) {
-	type named struct {
-		Candidate
-		id string
-	}
-	list := make([]named, len(cs))
-	for i, c := range cs {
-		list[i] = named{c, id(c.Row)}
-	}
-	slices.SortFunc(list, func(a, b named) int { return strings.Compare(a.id, b.id) })
-	for i := range list {
-		cs[i] = list[i].Candidate
-	}
+	slices.SortFunc(cs, func(a, b Candidate) int { return strings.Compare(id(a.Row), id(b.Row)) })
 }
