@@ -94,10 +94,9 @@ func NewItemReader(name string, r io.Reader) (*ItemReader, error) {
 	if err := checkItemExt(name); err != nil {
 		return nil, err
 	}
-	_, c := splitName(name)
-	src, err := newSource(r, c, -1)
+	src, err := newSource(name, r, -1)
 	if err != nil {
-		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
+		return nil, err
 	}
 	return newItemReader(name, src, ItemFields{})
 }

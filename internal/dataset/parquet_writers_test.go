@@ -156,7 +156,7 @@ func TestParquetOfOtherWriters(t *testing.T) {
 			if err := w.Close(); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			src, err := newSource(bytes.NewReader(b.Bytes()), plain, -1)
+			src, err := newSource("tracks.parquet", bytes.NewReader(b.Bytes()), -1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +186,7 @@ func TestParquetOfOtherWriters(t *testing.T) {
 func TestItemFields(t *testing.T) {
 	fields := ItemFields{ID: "track", Vector: "emb"}
 	read := func(name, data string, f ItemFields) ([]Record, []RowError, error) {
-		src, err := newSource(bytes.NewReader([]byte(data)), plain, -1)
+		src, err := newSource(name, bytes.NewReader([]byte(data)), -1)
 		if err != nil {
 			t.Fatal(err)
 		}

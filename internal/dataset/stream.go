@@ -58,20 +58,23 @@ func (s *source) length() (int64, error) {
 	return s.size, nil
 }
 
-// newSource decompresses r as c says. size is the length of r, -1 if unknown.
-func newSource(r io.Reader, c codec, size int64) (*source, error) {
-	switch c {
+// newSource decompresses r as its name says. size is the length of r, -1 if unknown. The error is a [*FormatError].
+func newSource(name string, r io.Reader, size int64) (*source, error) {
+	fault := func(err error) error {
+		return &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
+	}
+	switch _, c := splitName(name); c {
 	case gzipped:
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, err
+			return nil, fault(err)
 		}
 		return &source{Reader: z, size: -1, closers: []func(){func() { z.Close() }}}, nil
 	case zstded:
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(maxWindowBytes))
 		if err != nil {
-			return nil, err
+			return nil, fault(err)
 		}
 		return &source{Reader: z, size: -1, closers: []func(){z.Close}}, nil
 	}
@@ -96,11 +99,10 @@ func openFile(fsys fs.FS, name string) (*source, error) {
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	_, c := splitName(name)
-	s, err := newSource(f, c, size)
+	s, err := newSource(name, f, size)
 	if err != nil {
 		f.Close()
-		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
+		return nil, err
 	}
 	s.closers = append([]func(){func() { f.Close() }}, s.closers...)
 	return s, nil

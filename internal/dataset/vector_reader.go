@@ -37,10 +37,9 @@ func OpenVectorsFS(fsys fs.FS, name string) (*VectorReader, error) { return open
 // NewVectorReader reads a matrix from r, which holds the bytes of a file called name. Closing the reader does not close
 // r; bytes after the matrix are an error.
 func NewVectorReader(name string, r io.Reader) (*VectorReader, error) {
-	_, c := splitName(name)
-	src, err := newSource(r, c, -1)
+	src, err := newSource(name, r, -1)
 	if err != nil {
-		return nil, &FormatError{File: name, Row: -1, Rule: "compressed stream does not begin well", Err: noEOF(err)}
+		return nil, err
 	}
 	return newVectorReader(name, src)
 }
@@ -71,8 +70,7 @@ func unknownVectorExt(name string) error {
 // newVectorReader takes src over: it is closed on error.
 func newVectorReader(name string, src *source) (*VectorReader, error) {
 	r := &VectorReader{name: name, src: src, in: bufio.NewReaderSize(src, 256<<10)}
-	err := r.begin()
-	if err != nil {
+	if err := r.begin(); err != nil {
 		src.close()
 		return nil, err
 	}
