@@ -72,6 +72,10 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 	first := func(slab []byte) []byte { return fragmentKey(slab, 0) }
 	stray := rowKey(kindItem, 7, 0, "x")
 	mark := pendingKey(1, 0, 5)
+	doneMark := pendingKey(1, 0, 2)
+	heard := append(exclusionSetKey(1, "user-1"), "track-2"...)
+	strayHeard := append(exclusionSetKey(7, "user-1"), "track-2"...)
+	fault := func(key []byte, what string) string { return "fault: " + formatKeyForPeople(key) + ": " + what }
 	for _, tc := range []struct {
 		name  string
 		plant func(*Store) error
@@ -118,6 +122,34 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		{"snapshot beyond the log", func(s *Store) error { return writeSnapshot(s.Collection(1, 0), 3, 77, 10) }, []string{"fault: s/1/0/h/3: snapshot of LSN 77, the log ends at 20"}},
 		{"snapshot before the log", func(s *Store) error { return writeSnapshot(s.Collection(1, 0), 3, 5, 10) }, []string{"fault: s/1/0/h/3: snapshot of LSN 5, the log was trimmed up to 14"}},
 		{"pending mark", set(mark, encodePending(mark)), []string{"note: w/1/0/5: unfinished snapshot"}},
+		{"pending mark of a whole snapshot", set(doneMark, encodePending(doneMark)),
+			[]string{"note: w/1/0/2: unfinished snapshot", "fault: w/1/0/2: mark of a snapshot that has its header"}},
+		{"long pending mark", func(s *Store) error {
+			v := append(encodePending(mark), 0)
+			sealEnvelope(mark, v, pendingVersion)
+			return s.db.Set(mark, v, pebble.Sync)
+		}, []string{"note: w/1/0/5: unfinished snapshot", "fault: w/1/0/5: pending mark is too long"}},
+		{"newer pending mark", func(s *Store) error {
+			return errors.Join(s.db.Set(mark, encodePending(mark), pebble.Sync), newer(mark)(s))
+		}, []string{"note: w/1/0/5: unfinished snapshot", "fault: w/1/0/5: ", "version 99"}},
+		{"exclusion flipped", flip(heard), []string{fault(heard, ""), "checksum mismatch"}},
+		{"newer exclusion", newer(heard), []string{fault(heard, ""), "version 99"}},
+		{"exclusion that expired before time began", set(heard, encodeExclusion(heard, -1)), []string{fault(heard, "exclusion expires before 1970")}},
+		{"exclusion of no collection", set(strayHeard, encodeExclusion(strayHeard, 0)), []string{fault(strayHeard, "entry of a collection that the catalog does not know")}},
+		{"exclusion of nothing", set(exclusionSetKey(1, "user-1"), nil), []string{"malformed key"}},
+		{"set of impossible length", set([]byte{kindExclusion, 0, 0, 0, 1, 0xff, 0xff, 'x'}, nil), []string{"malformed key"}},
+		{"progress flipped", flip(progressKey(1, 2)), []string{fault(progressKey(1, 2), ""), "checksum mismatch"}},
+		{"progress missing", del(progressKey(1, 2)), []string{fault(rejectKey(1, 2, 0), "reject of an import without progress")}},
+		{"first reject missing", del(rejectKey(1, 2, 0)), []string{fault(rejectKey(1, 2, 0), "rejects 0..0 are missing")}},
+		{"reject missing", del(rejectKey(1, 2, 1)), []string{fault(rejectKey(1, 2, 1), "rejects 1..1 are missing")}},
+		{"rejects far ahead", func(s *Store) error {
+			key := rejectKey(1, 2, 90)
+			return s.db.Set(key, encodeImport(key, []byte("x")), pebble.Sync)
+		}, []string{fault(rejectKey(1, 2, 3), "rejects 3..89 are missing")}},
+		{"newer reject", newer(rejectKey(1, 2, 1)), []string{fault(rejectKey(1, 2, 1), ""), "version 99"}},
+		{"piece of a graph missing", del(graphKey(1, 2, 1)), []string{fault(graphKey(1, 2, 1), "pieces 1..1 of the graph are missing")}},
+		{"piece of a graph flipped", flip(graphKey(1, 2, 2)), []string{fault(graphKey(1, 2, 2), ""), "checksum mismatch"}},
+		{"import of an unknown kind", set(append(appendPrefix(nil, kindImport, 1, 2), 'z'), nil), []string{"malformed key"}},
 		{"unknown kind", set([]byte("zebra"), nil), []string{"fault: unknown key 7a65627261: key of an unknown kind"}},
 		{"malformed key", set([]byte("l123"), nil), []string{"malformed key"}},
 		{"malformed meta key", set([]byte("m/other"), nil), []string{"fault: unknown key 6d2f6f74686572: malformed key"}},

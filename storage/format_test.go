@@ -57,6 +57,30 @@ func TestNewerRowsAreRefused(t *testing.T) {
 			return nil
 		}},
 		{"alias", aliasKey("live"), 5, func(s *Store) error { _, err := s.Aliases(); return err }},
+		{"exclusion", append(exclusionSetKey(1, "user-1"), "track-2"...), 6, func(s *Store) error {
+			for _, err := range s.Exclusions(1, "user-1", "", 0) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"exclusion of all sets", append(exclusionSetKey(1, "user-1"), "track-3"...), 7, func(s *Store) error {
+			for _, err := range s.AllExclusions(1, ExclusionEntry{}, 0) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"piece of a graph", graphKey(1, 2, 1), -1, func(s *Store) error {
+			for _, err := range s.Collection(1, 2).ImportGraph() {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
 		{"request", requestKey(1, 12), -1, func(s *Store) error {
 			for _, err := range s.Requests(1) {
 				if err != nil {
