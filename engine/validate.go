@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -92,22 +93,31 @@ func (p *problems) vector(field string, v []float32, c *CollectionConfig) {
 		p.add(ReasonDimensionMismatch, field, "must have %d components, has %d", c.Dim, len(v))
 		return
 	}
-	norm := 0.0
-	for i, x := range v {
-		f := float64(x)
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			p.add(ReasonNotFinite, fmt.Sprintf("%s[%d]", field, i), "must be finite, is %v", x)
-			return
-		}
-		norm += f * f
+	norm := math.Sqrt(squares(v))
+	if !finite(norm) { // squares of float32 do not overflow: it is a component
+		i := slices.IndexFunc(v, func(x float32) bool { return !finite(float64(x)) })
+		p.add(ReasonNotFinite, fmt.Sprintf("%s[%d]", field, i), "must be finite, is %v", v[i])
+		return
 	}
-	norm = math.Sqrt(norm)
 	if norm == 0 && c.Metric == Cosine {
 		p.add(ReasonZeroVector, field, "must not be all zeros in a COSINE collection: it has no direction")
 	}
 	if norm > MaxNorm {
 		p.add(ReasonOutOfRange, field, "must have a norm of at most %g, has %g", MaxNorm, norm)
 	}
+}
+
+// squares adds up the squares of v, in four sums: an addition waits for the one before it.
+func squares(v []float32) float64 {
+	var a, b, c, d float64
+	for ; len(v) >= 4; v = v[4:] {
+		w, x, y, z := float64(v[0]), float64(v[1]), float64(v[2]), float64(v[3])
+		a, b, c, d = a+w*w, b+x*x, c+y*y, d+z*z
+	}
+	for _, x := range v {
+		a += float64(x) * float64(x)
+	}
+	return a + b + (c + d)
 }
 
 // itemVector checks a vector that an index is to keep, in its precision.
