@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -147,13 +148,25 @@ func TestTooManyAttributes(t *testing.T) {
 	}
 }
 
-// TestNotFilterable: an attribute declared so takes no column.
+// TestNotFilterable: an attribute declared so takes no column, whether items are written or loaded.
 func TestNotFilterable(t *testing.T) {
-	x := New(tracks, false)
-	x.Insert(0, attribute.Append(nil, attribute.Set{{Name: "genre", Value: keyword("jazz")}, {Name: "title", Value: keyword("So What")}}))
-	x.Publish()
-	if n := x.Stats().Columns; n != 1 {
-		t.Errorf("%d columns, want that of genre only", n)
+	item := attribute.Append(nil, attribute.Set{{Name: "genre", Value: keyword("jazz")}, {Name: "title", Value: keyword("So What")}})
+	written, loaded := New(tracks, false), New(tracks, true)
+	written.Insert(0, item)
+	written.Publish()
+	if written.Loading() || !loaded.Loading() {
+		t.Error("which of the two loads is not told")
+	}
+	if err := loaded.Load(t.Context(), func(yield func(uint32, []byte) bool) { yield(0, item) }); err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range map[string]*Index{"written": written, "loaded": loaded} {
+		if s := x.Stats(); s.Columns != 1 || s.Bytes <= 0 || x.Loading() {
+			t.Errorf("%s: %+v, want a column of genre only", name, s)
+		}
+		if got := evaluated(t, x, equals("genre", keyword("jazz"))); len(got) != 1 {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
@@ -221,6 +234,11 @@ func TestMoved(t *testing.T) {
 			}
 			live[slot] = !live[slot]
 		}
+		settled := -1
+		if slot := uint32(r.IntN(1500)); history[len(history)-1][slot] { // it had its item before the group
+			settled = int(slot)
+			x.Settle(slot)
+		}
 		x.Publish()
 		history = append(history, maps.Clone(live))
 		since := len(history) - 1 - r.IntN(min(len(history), 1000))
@@ -232,9 +250,15 @@ func TestMoved(t *testing.T) {
 			unknown++
 			continue
 		}
+		if settled >= 0 && uint64(since) < version && !slices.ContainsFunc(moved, func(m Move) bool { return int(m.Slot) == settled }) {
+			t.Fatalf("slot %d was settled at version %d, which is not told to who knows %d", settled, version, since)
+		}
 		told := maps.Clone(history[since])
 		for _, m := range moved {
 			told[m.Slot] = m.Live
+		}
+		if again, _, ok := x.Moved(version); !ok || len(again) > movesGather {
+			t.Fatalf("to who knows everything %d moves are told", len(again))
 		}
 		for slot, is := range live {
 			if told[slot] != is {
