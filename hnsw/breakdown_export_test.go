@@ -90,17 +90,14 @@ func Record(s *Searcher, query []float32, p SearchParams) *Walk {
 	s.enter(0, w.width, 0)
 	for {
 		far := s.beyond(&of)
-		if s.ends(far) {
-			return w
-		}
-		first, ok := s.pool.next()
+		first, ok := s.nextWithin(far)
 		if !ok {
 			return w
 		}
 		r := round{nodes: []uint32{first}, far: far}
 		n := s.gather(first, 0, 0)
 		r.first = n
-		if second, ok := s.pool.next(); ok {
+		if second, ok := s.nextWithin(far); ok {
 			r.nodes = append(r.nodes, second)
 			n = s.gather(second, 0, n)
 		}

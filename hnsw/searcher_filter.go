@@ -42,7 +42,7 @@ func (s *Searcher) start(ctx context.Context) error {
 		s.walking = x.codes.Load()
 	}
 	s.pool.reset(ef, 0)
-	b.width = ef
+	b.width, b.ef, b.reach = ef, ef, reach{}
 	entry := x.entry.Load()
 	switch {
 	case p.Exact || p.Allowed != nil && s.prefersScan(ef, scanFirst, 1):
@@ -52,6 +52,9 @@ func (s *Searcher) start(ctx context.Context) error {
 		return nil
 	case b.queries > 1:
 		return s.walkApart(ctx, entry)
+	case p.Allowed == nil:
+		b.reach = x.reach(p.K, ef)
+		b.width = b.reach.width
 	}
 	return s.startWalk(ctx, entry)
 }
@@ -104,15 +107,13 @@ func (s *Searcher) roam(ctx context.Context) error {
 	done := ctx.Done()
 	check := s.hops + contextHops
 	for {
-		if s.ends(s.beyond(&s.more.reach)) {
-			return nil
-		}
-		first, ok := s.pool.next()
+		far := s.beyond(&s.more.reach)
+		first, ok := s.nextWithin(far)
 		if !ok {
 			return nil
 		}
 		n := 0
-		if second, two := s.pool.next(); s.more.params.Allowed != nil {
+		if second, two := s.nextWithin(far); s.more.params.Allowed != nil {
 			n = s.gatherNear(first, second, two)
 		} else {
 			s.hops++

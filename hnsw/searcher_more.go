@@ -9,8 +9,13 @@ import (
 // results off the beam, and where that has too few widens it from spill and walks on; the walk never starts again, and no
 // slot is scored twice. When the walk has come to its end, the scan scores what it never met.
 //
-// A filtered Search is such a search too, of which one batch is taken and nothing is kept for another. The beam is of Ef and all of
-// it is expanded: what lies beyond the reach of the first batch (searcher_reach.go) is what the next ones are for.
+// Without a filter each batch ends where its reach does (searcher_reach.go), for as many results as are given by then. The next one
+// reaches farther, and walks on from what the beam holds and was not expanded; so it finds what a Search for them all would. On tracks
+// ten of an Ef of 16 / 38 / 64 are found so with 235 / 318 / 392 distances at a recall of .970 / .991 / .995, where expanding all of the
+// beam takes 239 / 337 / 430 for .965 / .987 / .992.
+//
+// A filtered Search is such a search too, of which one batch is taken and nothing is kept for another. Its beam is of Ef and all of it
+// is expanded.
 
 // begun is the state of a search from Begin to the last More.
 type begun struct {
@@ -31,7 +36,8 @@ type begun struct {
 	scout  scout   // see searcher_scout.go
 	passed visited // slots that are not allowed and whose links were read
 
-	reach   reach    // of the walk under way, of one of several queries
+	ef      int      // the effort, more than was asked for where more results were
+	reach   reach    // of the walk under way: of a batch, or of one of several queries
 	apart   bool     // several queries are walked for one after the other; see searcher_apart.go
 	settled bool     // the beam is what walks ended with: roaming is for a wider one
 	starts  []uint32 // what the walks found
@@ -113,6 +119,9 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 		}
 	}
 	n = min(n, s.x.o.MaxSlots)
+	if err := s.reachOn(ctx, b.given+n); err != nil {
+		return err
+	}
 	for width := b.given + n; ; {
 		if width > s.pool.ef {
 			if err := s.widen(ctx, width+width/widerShare); err != nil {
@@ -140,6 +149,10 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 			}
 			continue
 		}
+		if b.reach.k > 0 && !b.scanned { // what is within reach has died
+			b.reach = reach{}
+			continue
+		}
 		if len(b.spill) > 0 || b.settled {
 			width = 2 * s.pool.ef
 			continue
@@ -162,6 +175,21 @@ func (s *Searcher) collect(ctx context.Context, n int) error {
 // will be needed: one of each artist, a hundred, of tracks, takes 218 of 262 that are fetched with a beam of 301. At three in eight it walked
 // a tenth farther, for .0004 of recall.
 const widerShare = 8
+
+// reachOn makes the reach of a walk that has one that of k results. The effort grows with them as the beam does that has none.
+func (s *Searcher) reachOn(ctx context.Context, k int) error {
+	b := &s.more
+	if b.reach.k == 0 {
+		return nil
+	}
+	if k > b.ef {
+		b.ef = min(k+k/widerShare, s.x.o.MaxSlots)
+	}
+	if b.reach = s.x.reach(k, b.ef); b.reach.width > s.pool.ef {
+		return s.widen(ctx, b.reach.width)
+	}
+	return nil
+}
 
 // doubtWidth is how many times as wide as at first the beam of a scan on codes gets before the vectors are scanned: rescoring
 // on and on, one row here and one there, would cost more: 3.3 ms on clusters of 50,000 x 64 of which the nearest third was not

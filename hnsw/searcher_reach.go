@@ -15,7 +15,7 @@ package hnsw
 // Uniform data needs as many either way; at an Ef of 64 it finds more for more: .991 with 2,171 where .965 took 1,394.
 //
 // Products are no lengths, and their walks gain nothing by a margin: inner products keep a beam of fixed width. So do filters, whose
-// beams hold what they come upon, and searches of several batches, where the next batch is what the first left.
+// beams hold what they come upon. A search of several batches has a reach for each of them (searcher_more.go).
 
 const (
 	// The margin is leastMargin where Ef is K, and marginPerK more for each further K of Ef, up to mostMargin.
@@ -53,11 +53,12 @@ func (s *Searcher) beyond(r *reach) uint64 {
 	return s.farFrom(s.pool.items[r.k-1], r.margin)
 }
 
-// ends reports whether the next node is beyond reach.
-func (s *Searcher) ends(far uint64) bool {
-	if far == noCandidate {
-		return false
+// nextWithin is next of the pool, for nodes within reach: below far.
+func (s *Searcher) nextWithin(far uint64) (slot uint32, ok bool) {
+	if far != noCandidate {
+		if next, _ := s.pool.peek(); next >= far {
+			return 0, false
+		}
 	}
-	next, _ := s.pool.peek()
-	return next >= far
+	return s.pool.next()
 }

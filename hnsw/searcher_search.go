@@ -14,7 +14,7 @@ const contextHops = 64
 type SearchParams struct {
 	// K is the number of results asked for, at least 1.
 	K int
-	// Ef is the effort on level 0: more is slower and finds more. It is the width of the beam; but that of Search without a filter has
+	// Ef is the effort on level 0: more is slower and finds more. It is the width of the beam; but that of a search without a filter has
 	// up to twice the room, and ends where nothing near is left (searcher_reach.go). Raised to K.
 	Ef int
 	// Allowed are the slots that may be returned; nil: all. It must not change during the search. Slots in it that are not live
@@ -175,16 +175,13 @@ func (s *Searcher) beam(ctx context.Context, level int, r reach, maxEqual int) e
 	check := s.hops + contextHops
 	for {
 		far := s.beyond(&r)
-		if s.ends(far) {
-			return nil
-		}
-		first, ok := s.pool.next()
+		first, ok := s.nextWithin(far)
 		if !ok {
 			return nil
 		}
 		n := s.gather(first, level, 0)
 		s.hops++
-		if second, ok := s.pool.next(); ok {
+		if second, ok := s.nextWithin(far); ok {
 			s.prefetchVectors(s.ids[:n])
 			n = s.gather(second, level, n)
 			s.hops++
