@@ -306,6 +306,7 @@ func (h *herd) movingFrom(t *testing.T, rng *rand.Rand, at int) *stepping {
 // TestMovesAreCountedOnce: whatever counts items by searches counts each once, also where it moves meanwhile: the place of an item
 // that is absent, the lists of hubs, and the true neighbors that recall is measured by.
 func TestMovesAreCountedOnce(t *testing.T) {
+	notUnderRace(t)
 	h := newHerd(t, L2)
 	north, south := h.poles(t)
 	rng := rand.New(rand.NewPCG(41, 1))
