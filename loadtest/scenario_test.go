@@ -84,12 +84,12 @@ func (l *line) NearestNeighbors(_ context.Context, r *seguev1.NearestNeighborsRe
 			return nil, status.Error(codes.NotFound, id)
 		}
 	}
-	all := make([]*seguev1.Neighbor, l.n)
-	for i := range all {
-		all[i] = &seguev1.Neighbor{ItemId: fmt.Sprint(i), Distance: float32(math.Abs(float64(i-at))) + float32(i)/float32(4*l.n)}
+	k := int(r.GetNeighborCount())
+	var all []*seguev1.Neighbor // that could be among the first 2k
+	for i := max(0, at-2*k); i < min(l.n, at+2*k); i++ {
+		all = append(all, &seguev1.Neighbor{ItemId: fmt.Sprint(i), Distance: float32(math.Abs(float64(i-at))) + float32(i)/float32(4*l.n)})
 	}
 	slices.SortFunc(all, func(a, b *seguev1.Neighbor) int { return cmp.Compare(a.GetDistance(), b.GetDistance()) })
-	k := int(r.GetNeighborCount())
 	answer := &seguev1.NearestNeighborsResponse{}
 	for i := range k {
 		if !exact && i%2 == 1 {
