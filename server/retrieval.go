@@ -21,11 +21,11 @@ func (s *retrievalService) NearestNeighbors(ctx context.Context, req *seguev1.Ne
 	if err != nil {
 		return nil, err
 	}
-	return s.nearestNeighbors(ctx, c, req, &answer{})
+	return s.nearestNeighbors(ctx, c, req)
 }
 
-// nearestNeighbors answers one query, whatever call it came with. The answer lies in a.
-func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest, a *answer) (*seguev1.NearestNeighborsResponse, error) {
+// nearestNeighbors answers one query, whatever call it came with.
+func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest) (*seguev1.NearestNeighborsResponse, error) {
 	search, err := s.decodeSearch(req, c)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (s *retrievalService) nearestNeighbors(ctx context.Context, c *engine.Colle
 	if err != nil {
 		return nil, renamed(err, searchPath)
 	}
-	m := a.encode(&result)
+	m := encodeSearchResult(&result)
 	m.SearchInfo.EffortReduced = reduced
 	s.answered(ctx, c, req, &result, m.GetSearchInfo())
 	if result.Next != nil {
@@ -130,48 +130,36 @@ func (d *decoder) revision(field string, v int64) engine.LSN {
 	return engine.LSN(v)
 }
 
-// answer is what an answer consists of, in few pieces of memory. It can be used again when what was encoded is not read any more.
+// answer is what every answer consists of, in one piece of memory.
 type answer struct {
-	response  seguev1.NearestNeighborsResponse
-	info      seguev1.SearchInfo
-	expected  float64
-	matching  int64
-	neighbors []seguev1.Neighbor
-	list      []*seguev1.Neighbor // of neighbors
+	response seguev1.NearestNeighborsResponse
+	info     seguev1.SearchInfo
+	expected float64
+	matching int64
 }
 
-// encode makes the message of a result, which lies in a.
-func (a *answer) encode(r *engine.SearchResult) *seguev1.NearestNeighborsResponse {
-	a.response.Reset()
-	a.info.Reset()
+func encodeSearchResult(r *engine.SearchResult) *seguev1.NearestNeighborsResponse {
+	a := &answer{}
 	a.encodeInfo(&r.Info)
-	a.response.Neighbors, a.response.UnresolvedIds, a.response.SearchInfo = a.encodeNeighbors(r.Neighbors), r.Unresolved, &a.info
+	a.response.Neighbors, a.response.UnresolvedIds, a.response.SearchInfo = encodeNeighbors(r.Neighbors), r.Unresolved, &a.info
 	return &a.response
 }
 
 func encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
-	return new(answer).encodeNeighbors(ns)
-}
-
-func (a *answer) encodeNeighbors(ns []engine.Neighbor) []*seguev1.Neighbor {
-	if len(ns) > len(a.neighbors) {
-		a.neighbors, a.list = make([]seguev1.Neighbor, len(ns)), make([]*seguev1.Neighbor, len(ns)) // not one allocation a neighbor
-		for i := range a.list {
-			a.list[i] = &a.neighbors[i]
-		}
-	}
-	for i, m := range a.list[:len(ns)] {
-		n := &ns[i]
+	all := make([]seguev1.Neighbor, len(ns)) // one allocation, not one a neighbor
+	out := make([]*seguev1.Neighbor, len(ns))
+	for i := range ns {
+		n, m := &ns[i], &all[i]
 		m.ItemId, m.Score, m.Distance = n.ItemID, n.Score, n.Distance
 		m.Attributes = encodeAttributes(n.Attributes)
 		m.Vector = encodeVector(n.Vector)
 		m.Explanation = encodeExplanation(n.Explanation)
-		m.MatchedExample = nil
 		if n.Match > 0 {
 			m.MatchedExample = proto.Int32(int32(n.Match - 1))
 		}
+		out[i] = m
 	}
-	return a.list[:len(ns):len(ns)]
+	return out
 }
 
 func (a *answer) encodeInfo(i *engine.SearchInfo) {

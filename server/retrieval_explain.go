@@ -72,7 +72,7 @@ func (s *retrievalService) ExplainNeighbors(ctx context.Context, req *seguev1.Ex
 	if err != nil {
 		return nil, renamed(err, explainPath)
 	}
-	m := &seguev1.ExplainNeighborsResponse{Response: new(answer).encode(&e.Result), Missed: encodeNeighbors(e.Missed), Recall: e.Recall}
+	m := &seguev1.ExplainNeighborsResponse{Response: encodeSearchResult(&e.Result), Missed: encodeNeighbors(e.Missed), Recall: e.Recall}
 	for _, r := range e.ExactRanks {
 		m.ExactRanks = append(m.ExactRanks, int32(r))
 	}

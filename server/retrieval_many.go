@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/segue-ann/segue/engine"
 	"github.com/segue-ann/segue/internal/background"
@@ -43,85 +41,37 @@ func (s *retrievalService) BatchNearestNeighbors(ctx context.Context, req *segue
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	b := &batch{collection: c, queries: queries, results: make([][]byte, len(queries))}
-	errs := make([]error, min(background.Processors(), len(queries)))
-	var group sync.WaitGroup
-	for i := range errs {
-		group.Go(func() { errs[i] = s.answerSome(ctx, b) })
+	results := make([]*seguev1.QueryResult, len(queries))
+	var (
+		next  atomic.Int64
+		shed  atomic.Pointer[admission.OverloadedError]
+		group sync.WaitGroup
+	)
+	for range min(background.Processors(), len(queries)) {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
+				if overloaded := shed.Load(); overloaded != nil {
+					results[i] = s.queryResult(ctx, nil, overloaded)
+					continue
+				}
+				m, err := s.answer(ctx, c, queries[i])
+				results[i] = s.queryResult(ctx, m, err)
+				if overloaded := (*admission.OverloadedError)(nil); errors.As(err, &overloaded) {
+					shed.Store(overloaded)
+				}
+			}
+		})
 	}
 	group.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return b.response(), nil
+	return &seguev1.BatchNearestNeighborsResponse{Results: results}, nil
 }
 
-// batch is what the goroutines of a batch share.
-type batch struct {
-	collection *engine.Collection
-	queries    []*seguev1.NearestNeighborsRequest
-	results    [][]byte // see resultWriter
-	next       atomic.Int64
-	shed       atomic.Pointer[admission.OverloadedError]
-}
-
-// response is the message of all results. They are encoded already, and part of it as fields that it does not know: encoding it copies them.
-func (b *batch) response() *seguev1.BatchNearestNeighborsResponse {
-	m := &seguev1.BatchNearestNeighborsResponse{}
-	m.ProtoReflect().SetUnknown(slices.Concat(b.results...))
-	return m
-}
-
-// answerSome answers queries of a batch until there are no more. An error is one of encoding.
-func (s *retrievalService) answerSome(ctx context.Context, b *batch) (err error) {
-	var w resultWriter
-	for i := int(b.next.Add(1)) - 1; i < len(b.queries); i = int(b.next.Add(1)) - 1 {
-		var result *seguev1.QueryResult
-		if overloaded := b.shed.Load(); overloaded != nil {
-			result = s.queryResult(ctx, nil, overloaded)
-		} else {
-			m, err := s.answer(ctx, b.collection, b.queries[i], &w.answer)
-			result = s.queryResult(ctx, m, err)
-			if errors.As(err, &overloaded) {
-				b.shed.Store(overloaded)
-			}
-		}
-		if b.results[i], err = w.write(result); err != nil {
-			return fmt.Errorf("encode result %d: %w", i, err)
-		}
-	}
-	return nil
-}
-
-// resultWriter encodes results of a batch where they are made: on all processors, while they are in the caches, and each in the memory of the
-// one before. Results that are encoded as batches of one make, one after the other, the encoding of the batch.
-type resultWriter struct {
-	answer answer
-	batch  seguev1.BatchNearestNeighborsResponse
-	buffer []byte // what was written, from some result on
-}
-
-// resultBufferBytes is room for some fifty results of ten neighbors.
-const resultBufferBytes = 16 << 10
-
-// write returns r encoded; r may be changed then.
-func (w *resultWriter) write(r *seguev1.QueryResult) ([]byte, error) {
-	w.batch.Results = append(w.batch.GetResults()[:0], r)
-	size, begin := proto.Size(&w.batch), len(w.buffer)
-	if cap(w.buffer)-begin < size {
-		w.buffer, begin = make([]byte, 0, max(resultBufferBytes, size)), 0 // what was written before stays where it is
-	}
-	data, err := proto.MarshalOptions{Deterministic: true, UseCachedSize: true}.MarshalAppend(w.buffer, &w.batch)
-	if err != nil {
-		return nil, err
-	}
-	w.buffer = data
-	return data[begin:], nil
-}
-
-// answer answers one of several queries when its turn has come; the answer lies in a. c is nil where the query names its collection. Like
+// answer answers one of several queries when its turn has come. c is nil where the query names its collection. Like
 // interceptors.recover it survives a panic: a search has no side effects.
-func (s *retrievalService) answer(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest, a *answer) (m *seguev1.NearestNeighborsResponse, err error) {
+func (s *retrievalService) answer(ctx context.Context, c *engine.Collection, req *seguev1.NearestNeighborsRequest) (m *seguev1.NearestNeighborsResponse, err error) {
 	permit, err := s.turn(ctx, seguev1.Priority_PRIORITY_BATCH_QUERY)
 	if err != nil {
 		return nil, err
@@ -137,7 +87,7 @@ func (s *retrievalService) answer(ctx context.Context, c *engine.Collection, req
 			return nil, err
 		}
 	}
-	return s.nearestNeighbors(ctx, c, req, a)
+	return s.nearestNeighbors(ctx, c, req)
 }
 
 // queryResult makes the result of a query from its answer or error, and logs an error that is the server's.
@@ -195,12 +145,12 @@ func (s *retrievalService) StreamNearestNeighbors(stream grpc.BidiStreamingServe
 		}
 		group.Go(func() {
 			defer func() { <-free }()
-			m, err := s.answer(ctx, nil, req.GetRequest(), &answer{})
-			response := &seguev1.StreamNearestNeighborsResponse{QueryId: req.GetQueryId(), Result: s.queryResult(ctx, m, err)}
+			m, err := s.answer(ctx, nil, req.GetRequest())
+			answer := &seguev1.StreamNearestNeighborsResponse{QueryId: req.GetQueryId(), Result: s.queryResult(ctx, m, err)}
 			sendMu.Lock()
 			defer sendMu.Unlock()
 			if failed == nil {
-				if failed = stream.Send(response); failed != nil {
+				if failed = stream.Send(answer); failed != nil {
 					cancel()
 				}
 			}
