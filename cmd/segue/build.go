@@ -164,7 +164,7 @@ func (f *buildFlags) like(ctx context.Context) (collection *seguev1.Collection, 
 			return nil
 		}
 		_, err = c.Imports.StartImport(ctx, &seguev1.StartImportRequest{Collection: f.name, JobId: f.job, EmbeddingModel: model})
-		return err
+		return unfinished(ctx, c, f.name, err)
 	})
 }
 
@@ -251,7 +251,7 @@ func (f *importFlags) sendRelease(ctx context.Context, env *environment, c *clie
 		return fmt.Errorf("%s: %w", f.release, err)
 	}
 	if err != nil {
-		return err
+		return unfinished(ctx, c, f.name, err)
 	}
 	job := &importJob{env: env, client: c}
 	return job.finish(ctx, f, 0)

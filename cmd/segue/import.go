@@ -56,7 +56,8 @@ takes that where it was built with the collection's configuration over just thes
 
 With --job the rows fill a new release while the published one serves undisturbed; --publish makes it serve once it is
 built and meets the conditions (--min-recall and its kin). The job is known by its id: running it again goes on where
-it was interrupted, and does nothing once it is finished. See segue release.
+it was interrupted, and does nothing once it is finished. While it is unfinished no other job of the collection begins;
+segue release delete gives it up. See segue release.
 
 Exit code 3 if more rows were rejected than --max-rejects allows.`
 

@@ -22,7 +22,7 @@ func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profi
 	started, err := j.client.Imports.StartImport(ctx, &seguev1.StartImportRequest{Collection: f.name, JobId: f.job,
 		ExpectedItemCount: max(itemRows, 0), EmbeddingModel: f.model()})
 	if err != nil {
-		return err
+		return unfinished(ctx, j.client, f.name, err)
 	}
 	im := started.GetImport()
 	var faults int64
@@ -35,6 +35,25 @@ func (j *importJob) release(ctx context.Context, f *importFlags, itemRows, profi
 		}
 	}
 	return j.finish(ctx, f, faults)
+}
+
+// unfinished adds to the refusal of an import beside one that is unfinished which that is, and the two ways on.
+func unfinished(ctx context.Context, c *client.Client, collection string, err error) error {
+	if client.Reason(err) != "ALREADY_RUNNING" {
+		return err
+	}
+	answer, failed := c.Releases.ListReleases(ctx, &seguev1.ListReleasesRequest{Collection: collection})
+	if failed != nil {
+		return err // it names the job
+	}
+	for _, r := range answer.GetReleases() {
+		switch r.GetState() {
+		case seguev1.ReleaseState_RELEASE_STATE_IMPORTING, seguev1.ReleaseState_RELEASE_STATE_BUILDING:
+			return fmt.Errorf("%w\n       finish it: run its import again with --job %q; or give it up: segue release delete %s %d",
+				err, r.GetJobId(), collection, r.GetId())
+		}
+	}
+	return err
 }
 
 // totalRows is how many rows all files have together, -1 where one does not say.

@@ -46,24 +46,7 @@ func importRows[T proto.Message](
 	ledger := newLedger(newProgress(ctx, j.env, label, total))
 	o := j.options
 	o.OnReject, o.OnProgress = ledger.refuse, ledger.update
-	rows := func(yield func(T, error) bool) {
-		err := f.each(func(r row) (bool, error) {
-			if r.bad == nil {
-				message, bad := convert(r.record, r.vector)
-				if bad == nil {
-					return yield(message, nil), nil
-				}
-				r.bad = bad
-			}
-			ledger.fault(r, r.bad)
-			return true, ctx.Err()
-		})
-		if err != nil {
-			var none T
-			yield(none, err)
-		}
-	}
-	_, err := upsert(ctx, j.collection.GetName(), rows, o)
+	_, err := upsert(ctx, j.collection.GetName(), converted(ctx, f, convert, ledger), o)
 	return ledger.close(), err
 }
 

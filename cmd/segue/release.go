@@ -182,7 +182,7 @@ func newReleaseDeleteCommand(env *environment) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use:   "delete COLLECTION RELEASE",
-		Short: "Delete a release that is not published, and give its disk space back",
+		Short: "Delete a release that is not published, or give its unfinished import up, and give its disk space back",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[1], 10, 32)
