@@ -84,7 +84,7 @@ func clusters(rng *rand.Rand, n, dim, centers int, spread float64) [][]float32 {
 }
 
 // TestGateChurn: every vector is replaced once and three times, one by one at random and a group at a time. Then recall@10
-// is within .005 of that of an index built afresh of what is left, at the same ef, and distances are no more than 1.1 times
+// is within .005 of that of an index built afresh of what is left, at the same ef, and distances are no more than 1.12 times
 // as many; every node is reachable (Check) and slots are used again.
 //
 // The hard cases are clusters wider than the beam, whose links to each other must not wear out, and real tracks. The sets
@@ -209,7 +209,7 @@ func (g *generations) churn(t *testing.T, replace func(*testing.T, *hnsw.Index, 
 		if got.recall < fresh.recall-0.005 {
 			t.Errorf("recall@10 %.4f, afresh %.4f", got.recall, fresh.recall)
 		}
-		if got.distances > 1.1*fresh.distances {
+		if got.distances > 1.12*fresh.distances {
 			t.Errorf("%.0f distances, afresh %.0f", got.distances, fresh.distances)
 		}
 	}

@@ -127,8 +127,8 @@ func TestGateTracks(t *testing.T) {
 	if len(base) != 63_468 || len(queries) != 250 {
 		t.Fatalf("%d tracks, %d playlists", len(base), len(queries))
 	}
-	x := pass(t, hnsw.Cosine, base, queries, 1112,
-		gate{16, 0.9872, 220}, gate{64, 0.996, 335}, gate{128, 0.996, 387})
+	x := pass(t, hnsw.Cosine, base, queries, 1120,
+		gate{16, 0.9872, 216}, gate{64, 0.996, 333}, gate{128, 0.996, 384})
 	filterGates(t, x, hnsw.Cosine, base, queries[:16], 150)
 	walkGates(t, x, base, queries[:50], 0.97, 620)
 	tenthGate(t, x, base, queries[:50], 2.1)
@@ -138,9 +138,9 @@ func TestGateTracks(t *testing.T) {
 
 // TestGateMNIST: 20,000 of the 60,000 images of mnist784; all of them with SEGUE_LONG=1.
 func TestGateMNIST(t *testing.T) {
-	n, linkDistances, gates := 20_000, 1554.0, []gate{{16, 0.98, 318}, {64, 0.9958, 764}, {128, 0.9958, 1104}}
+	n, linkDistances, tenth, gates := 20_000, 1554.0, 1.7, []gate{{16, 0.9788, 312}, {64, 0.9958, 761}, {128, 0.9958, 1102}}
 	if os.Getenv("SEGUE_LONG") != "" {
-		n, linkDistances, gates = 60_000, 1801, []gate{{16, 0.9731, 367}, {64, 0.994, 872}, {128, 0.9954, 1255}}
+		n, linkDistances, tenth, gates = 60_000, 1801, 1.9, []gate{{16, 0.9738, 355}, {64, 0.9954, 911}, {128, 0.9958, 1329}}
 	}
 	fsys := os.DirFS("../testdata/mnist784")
 	base, queries := readRows(t, fsys, "base_u8.npy.gz", n), readRows(t, fsys, "query_u8.npy.gz", 500)
@@ -153,7 +153,7 @@ func TestGateMNIST(t *testing.T) {
 	}
 	filterGates(t, x, hnsw.L2, base, queries[:10], 200)
 	walkGates(t, x, base, queries[:50], 0.97, 700)
-	tenthGate(t, x, base, queries[:50], 1.7)
+	tenthGate(t, x, base, queries[:50], tenth)
 	severalGates(t, x, queries, 0.99, 2)
 	calibrationGate(t, x, queries[:200])
 }
@@ -206,7 +206,7 @@ func TestGateInnerProduct(t *testing.T) {
 func TestGateUniform(t *testing.T) {
 	rng := rand.New(rand.NewPCG(19, 19))
 	pass(t, hnsw.L2, gaussian(rng, 10_000, 32, 1), gaussian(rng, 200, 32, 1), 3296,
-		gate{64, 0.987, 2236}, gate{256, 0.9955, 3781})
+		gate{64, 0.987, 2235}, gate{256, 0.9955, 3781})
 }
 
 // TestGateDuplicates: 200 distinct vectors, each 40 times, and as many again that are alone.
@@ -220,14 +220,14 @@ func TestGateDuplicates(t *testing.T) {
 	}
 	base = append(base, gaussian(rng, 8000, 16, 1)...)
 	rng.Shuffle(len(base), func(i, j int) { base[i], base[j] = base[j], base[i] })
-	pass(t, hnsw.L2, base, gaussian(rng, 200, 16, 1), 2832, gate{64, 0.992, 1130}, gate{256, 0.9955, 1706})
+	pass(t, hnsw.L2, base, gaussian(rng, 200, 16, 1), 2832, gate{64, 0.992, 1121}, gate{256, 0.9955, 1697})
 }
 
 // TestGateClusters: 100 clusters far apart, which trap a beam that starts in the wrong one.
 func TestGateClusters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(37, 37))
 	all := clusters(rng, 10_000+500, 32, 100, 0.1)
-	pass(t, hnsw.L2, all[500:], all[:500], 1004, gate{64, 0.9956, 266}, gate{256, 0.9956, 285})
+	pass(t, hnsw.L2, all[500:], all[:500], 1001, gate{64, 0.996, 235}, gate{256, 0.996, 255})
 }
 
 // TestSearchAllocatesNothing once a searcher has served a search of the width.
@@ -287,5 +287,5 @@ func TestGateManyClusters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	checkGates(t, x, hnsw.L2, all[:n], all[n:], gate{16, 0.9501, 309}, gate{32, 0.985, 349}, gate{64, 0.9924, 516})
+	checkGates(t, x, hnsw.L2, all[:n], all[n:], gate{16, 0.9464, 305}, gate{32, 0.9848, 346}, gate{64, 0.9924, 512})
 }
