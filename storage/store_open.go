@@ -82,12 +82,12 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return &FormatError{What: "store", Where: s.dir, Err: err}
 	}
-	if s.opts.ReadOnly && !desc.Exists {
-		return ErrNoStore
-	}
 	seal, sealed, err := checkSeal(s.fs, s.dir, desc)
 	if err != nil {
 		return err
+	}
+	if s.opts.ReadOnly && !desc.Exists {
+		return ErrNoStore
 	}
 	if !seal.clean {
 		if err := checkLogTail(s.fs, s.dir); err != nil {

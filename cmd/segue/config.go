@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -117,9 +118,13 @@ func newConfigPrintCommand(env *environment) *cobra.Command {
 	return c
 }
 
-// redacted is a setting without the password, if it is a URL with one.
+// redacted is a setting without the password, if it is a URL with one; also one that is no proper URL because of its password.
 func redacted(value string) string {
-	if u, err := url.Parse(value); err == nil && u.User != nil {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil:
+		return regexp.MustCompile(`(://[^/@:]*):.*@`).ReplaceAllString(value, "$1:xxxxx@")
+	case u.User != nil:
 		return u.Redacted()
 	}
 	return value

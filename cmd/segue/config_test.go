@@ -97,6 +97,23 @@ func TestConfigPrintHidesSecrets(t *testing.T) {
 	if !strings.Contains(r.stdout, "jwt-jwks-url: https://me:xxxxx@id.example/keys\n") {
 		t.Errorf("the rest of the URL is not in\n%s", r.stdout)
 	}
+	for value, want := range map[string]string{
+		"s3://key:hunter2@bucket/path":          "s3://key:xxxxx@bucket/path",
+		"https://me:hunter2%@id.example/keys":   "https://me:xxxxx@id.example/keys", // these are no URLs, but hold
+		"https://me:hunter/2@id.example/keys":   "https://me:xxxxx@id.example/keys", // a password all the same
+		"https://me:@hunter2 x@id.example/keys": "https://me:xxxxx@id.example/keys",
+		"https://id.example:443/a@b":            "https://id.example:443/a@b",
+		"https://id.example/?mail=a:b@c":        "https://id.example/?mail=a:b@c",
+		"127.0.0.1:7071":                        "127.0.0.1:7071",
+		":7071":                                 ":7071",
+		"users,exclusions":                      "users,exclusions",
+		"/srv/a:b@c":                            "/srv/a:b@c",
+		"":                                      "",
+	} {
+		if got := redacted(value); got != want {
+			t.Errorf("%q is printed as %q, want %q", value, got, want)
+		}
+	}
 }
 
 // deployed reads a file of deploy/.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -79,7 +80,7 @@ func (o *loadtestOptions) steps() ([]float64, error) {
 	var out []float64
 	for _, text := range o.rates {
 		rate, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(rate > 0) {
+		if err != nil || !(rate > 0) || math.IsInf(rate, 1) {
 			return nil, usagef("--rates: %q is no rate", text)
 		}
 		out = append(out, rate)

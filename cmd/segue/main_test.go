@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,9 +160,84 @@ func TestCommandLineMistakesAreUsageErrors(t *testing.T) {
 		"demo --data d --listen :0",
 		"check",
 		"version extra",
+		"check a b",
+		"check a -o xml",
+		"import --collection x --items a.jsonl --in-flight 65",
+		"import --collection x --items a.jsonl --profile-vectors a.npy",
+		"import --collection x --items a.jsonl --min-recall 0.9",
+		"import --collection x --items a.jsonl --embedding-model m",
+		"import --collection x --items a.jsonl --attribute n:int",
+		"import --collection x --profiles a.jsonl --id-field v --profile-id-field vector",
+		"import --collection x --release a.segue",
+		"import --collection x --release a.segue --job a --batch 5",
+		"import --collection x --release a.segue --job a --create --metric l2",
+		"build --metric l2 --items a.jsonl",
+		"build --out a.segue --items a.jsonl",
+		"build --out a.segue --metric l2",
+		"release",
+		"release publish x 1.5",
+		"release publish x -- -1",
+		"release publish x 4294967296",
+		"release delete x latest",
+		"release delete x",
+		"release export x",
+		"release report x --release -1",
+		"restore --from f --data d --number 0",
+		"restore --from f",
+		"restore --data d",
+		"backup",
+		"backup create --to f",
+		"backup create --data d",
+		"backup list",
+		"backup verify --from f --number -1",
+		"backup prune --from f",
+		"backup prune --from f --keep 0",
+		"neighbors --collection x --user ",
+		"neighbors --collection x --item a --unlike b",
+		"neighbors --collection x --item a --weights 1",
+		"neighbors --collection x --like a --strategy worst",
+		"neighbors --collection x --item a --max-per artists",
+		"neighbors --collection x --item a --max-per artists=one",
+		"neighbors --collection x --item a --exclude-value artists",
+		"neighbors --collection x --item a --exclude-bitmap number",
+		"neighbors --collection x --item a --boost plays",
+		"neighbors --collection x --item a --ef 10 --target-recall 0.9",
+		"neighbors --collection x --item a --candidates 4294967296",
+		"explain --collection x",
+		"score --collection x --item a",
+		"score --collection x a",
+		"batch --collection x",
+		"batch --collection x --items a --users b",
+		"batch --collection x --items a --size 0",
+		"item update x a",
+		"item delete x",
+		"exclusions add --collection x set",
+		"exclusions list --collection x",
+		"exclusions delete set",
+		"measure",
+		"measure recall x --ef many",
+		"loadtest --collection x --rates 0",
+		"loadtest --collection x --rates fast",
+		"loadtest --collection x --rates nan",
+		"loadtest --collection x --rates +inf",
+		"replay",
+		"replay --log a --versus b --against c",
+		"replay --log a --workers -1",
+		"bench",
+		"bench playlists -o xml",
+		"bench playlists --hold-out 1.5",
+		"bench playlists --k -1",
+		"token --grant read:*",
+		"config",
+		"config print extra",
+		"config print --max-streams many",
+		"serve --data d --memory-limit 1000",
+		"serve --data d --memory-limit -1",
+		"serve --data d --http-origins https://a.example",
+		"serve --data d --tls-key k",
 	} {
 		t.Chdir(t.TempDir())
-		r := runSegue(t.Context(), strings.Fields(line)...)
+		r := runSegue(t.Context(), strings.Split(line, " ")...)
 		if r.code != exitUsage || !strings.Contains(r.stderr, "--help' for usage") || r.stdout != "" {
 			t.Errorf("segue %s: code %d\n%s%s", line, r.code, r.stdout, r.stderr)
 		}
@@ -206,5 +282,24 @@ func TestInterruptedCommand(t *testing.T) {
 	r := runSegue(ctx, "collection", "list", "--addr", "127.0.0.1:1")
 	if r.code != exitFailure || r.stderr != "segue: interrupted\n" {
 		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+// What a connection is secured with is read before anything is sent, and what is missing or wrong is named.
+func TestConnectionFlags(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	writeText(t, empty, "no certificate")
+	for args, want := range map[string]string{
+		"--token-file nothing-here":                   "nothing-here",
+		"--tls-ca nothing-here":                       "nothing-here",
+		"--tls-ca " + empty:                           "holds no certificate",
+		"--tls-cert " + empty + " --tls-key " + empty: "PEM",
+		"--tls-cert " + empty:                         "no such file", // its key
+		"--tls":                                       "127.0.0.1:1",  // nobody is there
+	} {
+		r := runSegue(t.Context(), strings.Fields("collection list --addr 127.0.0.1:1 --timeout 300ms "+args)...)
+		if r.code == exitOK || r.stdout != "" || !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: code %d\n%s", args, r.code, r.stderr)
+		}
 	}
 }

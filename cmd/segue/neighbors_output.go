@@ -63,7 +63,7 @@ func writeNeighbors(w io.Writer, answer *seguev1.NearestNeighborsResponse, reque
 		fmt.Fprintf(w, "seed %d\n", seed)
 	}
 	for _, id := range answer.GetUnresolvedIds() {
-		fmt.Fprintf(w, "no item %s\n", id)
+		fmt.Fprintf(w, "no item %s\n", printable(id))
 	}
 	return nil
 }

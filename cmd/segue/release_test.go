@@ -36,11 +36,18 @@ func TestReleasesByCommand(t *testing.T) {
 		{"import --collection c --publish --items " + second, exitUsage, []string{"--publish is about a release: it needs --job"}},
 		{"release list c", exitOK, []string{"RELEASE", "published", "tuesday", "retired", "monday"}},
 		{"release report c --release 2 --sample 2", exitOK, []string{"release 2, retired: 2 items", "RECALL@10", "1.0000", "overlap@10"}},
+		{"release report c --release 3 --sample 2 -o json", exitOK, []string{`"release":`, `"RELEASE_STATE_PUBLISHED"`, `"recall":`, `"norms":`}},
+		{"release report c --release 9", exitFailure, []string{"RELEASE_NOT_FOUND"}},
 		{"release list c -o json", exitOK, []string{`"RELEASE_STATE_PUBLISHED"`}},
 		{"release rollback c", exitOK, []string{"published release 2 of c: 2 items"}},
 		{"release delete c 3", exitOK, []string{"deleted release 3 of c"}},
 		{"release delete c 2", exitFailure, []string{"must be neither published nor"}},
 		{"release publish c 3", exitFailure, []string{"is DROPPED"}},
+		{"release delete c 9", exitFailure, []string{"RELEASE_NOT_FOUND"}},
+		{"release delete c 3", exitOK, []string{"deleted release 3 of c"}}, // again
+		{"release rollback c", exitFailure, []string{"("}},
+		{"release export c --release 3 --out " + dir + "/gone.segue", exitFailure, []string{"release 3"}},
+		{"release export c --out " + dir + "/none/c.segue", exitFailure, []string{"no such file"}},
 		{"release publish c x", exitUsage, []string{"must be a number"}},
 	} {
 		args := append(strings.Fields(step.args), "--addr", s.addr)
@@ -53,5 +60,12 @@ func TestReleasesByCommand(t *testing.T) {
 				t.Errorf("%s: no %q in\n%s%s", step.args, want, r.stdout, r.stderr)
 			}
 		}
+	}
+	// An export that fails leaves nothing behind.
+	if left, err := filepath.Glob(filepath.Join(dir, "*.segue*")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }

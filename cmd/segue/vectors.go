@@ -75,14 +75,14 @@ func readVectors(name string, most int) ([][]float32, error) {
 // is a *dataset.RowError, after which the rows go on; other errors end them.
 func vectorRows(name string) iter.Seq2[[]float32, error] {
 	return func(yield func([]float32, error) bool) {
-		lines, err := dataset.OpenItems(name)
-		if err == nil {
+		if dataset.HoldsItems(name) {
+			lines, err := dataset.OpenItems(name)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
 			defer lines.Close()
 			rowsOfLines(name, lines, yield)
-			return
-		}
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-			yield(nil, err)
 			return
 		}
 		m, err := dataset.OpenVectors(name)

@@ -78,6 +78,9 @@ func (f ItemFields) Open(fsys fs.FS, name string) (*ItemReader, error) {
 	return newItemReader(name, src, f)
 }
 
+// HoldsItems says whether a file of this name is one that [OpenItems] reads.
+func HoldsItems(name string) bool { return checkItemExt(name) == nil }
+
 // OpenItems opens the items at path, which ends in .jsonl, .ndjson or .json and possibly .gz or .zst, in .parquet, or in
 // .hnsw (an export of github.com/coder/hnsw).
 // The caller closes the reader.

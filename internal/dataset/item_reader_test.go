@@ -194,3 +194,15 @@ func TestVectorTextRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// A name is one of items or one of vectors, or neither; never both.
+func TestHoldsItems(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a.jsonl": true, "a.ndjson.gz": true, "a.json.zst": true, "a.parquet": true, "a.hnsw": true,
+		"a.npy": false, "a.fvecs.gz": false, "a.bvecs.zst": false, "a.ivecs": false, "a.txt": false, "jsonl": false, "": false,
+	} {
+		if got := HoldsItems(name); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+	}
+}
