@@ -174,13 +174,9 @@ func (w *Walk) Pool(s *Searcher) (same bool) {
 			same = same && next == slot
 		}
 		s.pool.peek()
-		limit := min(r.far, s.pool.limit())
-		for j, k := range r.keys {
-			if e := packEntry(k, r.ids[j]); e < limit {
-				s.pool.offer(e)
-				limit = min(r.far, s.pool.limit())
-			}
-		}
+		copy(s.ids[:], r.ids)
+		copy(s.keys[:], r.keys)
+		s.offerScored(len(r.ids), 0, r.far, 0)
 	}
 	return same
 }

@@ -86,6 +86,48 @@ func TestPoolShiftsAsItSearches(t *testing.T) {
 	}
 }
 
+// TestPoolTakesRounds: a pool that merges rounds of any size, each below the limit before it, holds and gives what one does that is
+// offered their entries one by one.
+func TestPoolTakesRounds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(45, 45))
+	for range 300 {
+		ef := 1 + rng.IntN(shiftedPool)
+		ef += []int{0, 0, shiftedPool, sortedPool - shiftedPool}[rng.IntN(4)]
+		var rounds, single pool
+		rounds.reset(ef, 0)
+		single.reset(ef, 0)
+		if rounds.merges() != (ef >= mergedPool) {
+			t.Fatalf("ef %d merges: %v", ef, rounds.merges())
+		}
+		keys := 1 + rng.Uint32()>>(1+rng.IntN(31)) // few: many are equal
+		for slot := uint32(0); slot < uint32(3*ef); {
+			var fresh []uint64
+			limit := rounds.limit()
+			for range rng.IntN(1 + rng.IntN(scoreBatch)) {
+				if e := packEntry(rng.Uint32N(keys), slot^5); e < limit {
+					fresh = append(fresh, e)
+				}
+				slot++
+			}
+			for _, e := range fresh {
+				single.offer(e)
+			}
+			rounds.merge(fresh)
+			if !slices.Equal(rounds.items, single.items) || rounds.cursor != single.cursor {
+				t.Fatalf("ef %d: %x, cursor %d; want %x, cursor %d", ef, rounds.items, rounds.cursor, single.items, single.cursor)
+			}
+			for range rng.IntN(3) {
+				got, some := rounds.next()
+				want, any := single.next()
+				if got != want || some != any {
+					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, any)
+				}
+			}
+			slot++
+		}
+	}
+}
+
 func TestPoolCapsEqualKeys(t *testing.T) {
 	var p pool
 	p.reset(20, 3)

@@ -31,6 +31,7 @@ type Searcher struct {
 	aside   []float32 // the query of Distances
 	ids     [scoreBatch]uint32
 	keys    [scoreBatch]uint32
+	fresh   [scoreBatch]uint64 // entries of a round that the beam is offered
 	hops    int
 	starts  []uint64 // entries that the walk of a level begins at; see searcher_descend.go
 	passed  []uint64 // entries that descend scored on the last level it walked, in no order

@@ -234,20 +234,16 @@ func (s *Searcher) scoreAndKeep(n int) {
 
 // keep offers the beam ids[:n], which keys[:n] are scored for, and asks for the links of those below soon.
 func (s *Searcher) keep(n int, soon uint64) {
-	limit, ids := s.pool.limit(), s.ids[:n]
+	if !s.more.keeps {
+		s.offerScored(n, 0, noCandidate, soon)
+		return
+	}
 	for i, k := range s.keys[:n] {
-		e := packEntry(k, ids[i])
-		if e >= limit {
-			if s.more.keeps {
-				s.more.spill = append(s.more.spill, e)
-			}
-			continue
+		e := packEntry(k, s.ids[i])
+		if e < soon && e < s.pool.limit() {
+			distance.Prefetch(s.x.row(s.ids[i], 0))
 		}
-		if e < soon {
-			distance.Prefetch(s.x.row(ids[i], 0))
-		}
-		s.offer(e)
-		limit = s.pool.limit()
+		s.more.spill = s.pool.offerOrSpill(e, s.more.spill)
 	}
 }
 

@@ -2,6 +2,7 @@ package hnsw
 
 import (
 	"context"
+	"math/bits"
 	"sync/atomic"
 
 	"github.com/segue-ann/segue/internal/distance"
@@ -187,20 +188,8 @@ func (s *Searcher) beam(ctx context.Context, level int, r reach, maxEqual int) e
 			s.hops++
 		}
 		soon := s.prefetchNext(&s.pool, level)
-		keys := s.keys[:n]
-		s.walkKeys(s.ids[:n], keys)
-		limit := min(far, s.pool.limit())
-		for i, k := range keys {
-			e := packEntry(k, s.ids[i])
-			if e >= limit {
-				continue
-			}
-			if e < soon {
-				distance.Prefetch(s.x.row(s.ids[i], level))
-			}
-			s.pool.offer(e)
-			limit = min(far, s.pool.limit())
-		}
+		s.walkKeys(s.ids[:n], s.keys[:n])
+		s.offerScored(n, level, far, soon)
 		if done != nil && s.hops >= check {
 			check = s.hops + contextHops
 			select {
@@ -210,6 +199,41 @@ func (s *Searcher) beam(ctx context.Context, level int, r reach, maxEqual int) e
 			}
 		}
 	}
+}
+
+// offerScored offers the beam those of ids[:n], which keys[:n] are scored for, that are below far, and asks for the links of those
+// below soon as well.
+//
+// Whether one is below the limit is a coin toss to the branch predictor. For a beam that merges all are packed, and the next is packed
+// over one that is not below.
+func (s *Searcher) offerScored(n, level int, far, soon uint64) {
+	limit, ids := min(far, s.pool.limit()), s.ids[:n]
+	if !s.pool.merges() {
+		for i, k := range s.keys[:n] {
+			e := packEntry(k, ids[i])
+			if e >= limit {
+				continue
+			}
+			if e < soon {
+				distance.Prefetch(s.x.row(ids[i], level))
+			}
+			s.pool.offer(e)
+			limit = min(far, s.pool.limit())
+		}
+		return
+	}
+	soon = min(soon, limit)
+	fresh := 0
+	for i, k := range s.keys[:n] {
+		e := packEntry(k, ids[i])
+		s.fresh[fresh&(scoreBatch-1)] = e
+		_, below := bits.Sub64(e, limit, 0)
+		fresh += int(below)
+		if e < soon {
+			distance.Prefetch(s.x.row(ids[i], level))
+		}
+	}
+	s.pool.merge(s.fresh[:fresh])
 }
 
 // gather appends the unvisited neighbours of slot to ids[:n] and returns the new n.

@@ -150,3 +150,10 @@ func kernelDotF16(t tier, query []float32, rows []uint16, stride int, slots []ui
 	}
 	return dotF16Generic(query, rows, stride, slots, out)
 }
+
+func kernelMerge(t tier, items []uint64, n int, fresh []uint64) (first int) {
+	if t == tierAVX512 {
+		return mergeAVX512(&items[0], n, &fresh[0], len(fresh))
+	}
+	return mergeGeneric(items, n, fresh)
+}

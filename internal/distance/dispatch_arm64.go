@@ -125,3 +125,7 @@ func kernelDotF16(t tier, query []float32, rows []uint16, stride int, slots []ui
 	}
 	return dotF16NEON(&query[0], &rows[0], 2*stride, 2*(len(rows)-stride), &slots[0], len(slots), &out[0], ahead)
 }
+
+func kernelMerge(_ tier, items []uint64, n int, fresh []uint64) (first int) {
+	return mergeGeneric(items, n, fresh)
+}

@@ -56,3 +56,7 @@ func kernelL2F16(_ tier, query []float32, rows []uint16, stride int, slots []uin
 func kernelDotF16(_ tier, query []float32, rows []uint16, stride int, slots []uint32, out []float32, _ int) int {
 	return dotF16Generic(query, rows, stride, slots, out)
 }
+
+func kernelMerge(_ tier, items []uint64, n int, fresh []uint64) (first int) {
+	return mergeGeneric(items, n, fresh)
+}

@@ -24,6 +24,8 @@
 // The Pair functions score one vector against another of any length. The Quad functions score four queries against each
 // row, reading the row from memory once: out[j][i] is for queries[i] and row slots[j].
 //
+// Besides distances there is Merge, of what they were computed for: the candidates of a round and those of the beam.
+//
 // # What is the same in every tier, and what is not
 //
 // The integer kernels return the same integers in every tier: a 7-bit code keeps every intermediate of every instruction
