@@ -142,30 +142,32 @@ func (s *Searcher) roam(ctx context.Context) error {
 // What is read of both beyond their own links is asked for before it is read of either.
 func (s *Searcher) gatherNear(first, second uint32, two bool) (n int) {
 	b := &s.more
-	n, near := s.gatherAllowed(first, 0)
-	ways := s.waysOn(b.ways[0][:0], first, near)
+	n, near, length := s.gatherAllowed(first, 0)
+	ways := s.waysOn(b.ways[0][:0], first, near, length)
 	if !two {
 		return s.gatherThrough(ways, n, near)
 	}
 	s.prefetchVectors(s.ids[:n])
-	n, also := s.gatherAllowed(second, n)
-	others := s.waysOn(b.ways[1][:0], second, also)
+	n, also, length := s.gatherAllowed(second, n)
+	others := s.waysOn(b.ways[1][:0], second, also, length)
 	return s.gatherThrough(others, s.gatherThrough(ways, n, near), also)
 }
 
-// gatherAllowed appends to ids[:n] the unvisited allowed slots that slot has links to. It returns the new n, and how many are
-// allowed.
+// gatherAllowed appends to ids[:n] the unvisited allowed slots that slot has links to. It returns the new n, how many are allowed,
+// and how many links there are.
 //
 // Whether a link leads to an allowed slot is a coin toss that no processor predicts, so nothing here branches on it.
-func (s *Searcher) gatherAllowed(slot uint32, n int) (end, allowed int) {
+func (s *Searcher) gatherAllowed(slot uint32, n int) (end, allowed, length int) {
 	x, b := s.x, &s.more
 	words, to := b.params.Allowed.words, &b.links
 	s.hops++
 	row := x.row(slot, 0)
+	length = len(row)
 	for i := range row {
 		v := atomic.LoadUint32(&row[i])
 		if v >= oneWay {
 			if v == nilSlot {
+				length = i
 				break
 			}
 			if v &^= oneWay; !x.isLive(v) {
@@ -184,23 +186,25 @@ func (s *Searcher) gatherAllowed(slot uint32, n int) (end, allowed int) {
 	}
 	b.rows++
 	b.met += allowed
-	return n, allowed
+	return n, allowed, length
 }
 
 // waysOn appends to ways those neighbors of slot to pass through, and asks for their links: some that are not allowed and were
 // not passed, or none where near, of its neighbors that are allowed, are enough. As many as are likely to lead to enough, by
-// what rows of this search had.
-func (s *Searcher) waysOn(ways []uint32, slot uint32, near int) []uint32 {
+// what rows of this search had. There were length links when they were counted; a deletion can have taken some off since.
+func (s *Searcher) waysOn(ways []uint32, slot uint32, near, length int) []uint32 {
 	x, b := s.x, &s.more
-	row := x.row(slot, 0)
-	length := rowLength(row)
 	if near*enoughShare >= length {
 		return ways
 	}
+	row := x.row(slot, 0)
 	most := min(cap(ways), 1+(x.m0/2-near)*b.rows/max(1, b.met))
 	for i := range row[:length] {
-		v := atomic.LoadUint32(&row[i]) &^ oneWay
-		if b.params.Allowed.Contains(v) || b.passed.has(v) || !x.isLive(v) {
+		v := atomic.LoadUint32(&row[i])
+		if v == nilSlot {
+			break
+		}
+		if v &^= oneWay; b.params.Allowed.Contains(v) || b.passed.has(v) || !x.isLive(v) {
 			continue
 		}
 		distance.Prefetch(x.row(v, 0))
@@ -219,7 +223,7 @@ func (s *Searcher) gatherThrough(ways []uint32, n, near int) int {
 		}
 		if s.more.passed.add(v) {
 			var more int
-			n, more = s.gatherAllowed(v, n)
+			n, more, _ = s.gatherAllowed(v, n)
 			near += more
 		}
 	}
@@ -256,11 +260,11 @@ func (s *Searcher) offer(e uint64) {
 	}
 }
 
-// scan scores every live slot that is allowed and was not scored before, in slot order.
+// scan scores every live slot that is allowed and was not visited, in slot order. It ends the walk: what it scores is not marked.
 func (s *Searcher) scan(ctx context.Context) error {
 	x, b := s.x, &s.more
 	b.scanned = true
-	words := (int(x.slots.Load()) + 63) / 64
+	words := min((int(x.slots.Load())+63)/64, s.visited.room64())
 	var allowed, hidden []uint64
 	if set := b.params.Allowed; set != nil {
 		allowed = set.words
@@ -278,12 +282,9 @@ func (s *Searcher) scan(ctx context.Context) error {
 		if at < len(hidden) {
 			w &^= atomic.LoadUint64(&hidden[at])
 		}
+		w &^= s.visited.in64(at)
 		for ; w != 0; w &= w - 1 {
-			slot := uint32(at*64 + bits.TrailingZeros64(w))
-			if !s.visited.add(slot) {
-				continue
-			}
-			s.ids[n] = slot
+			s.ids[n] = uint32(at*64 + bits.TrailingZeros64(w))
 			if n++; n < scoreBatch {
 				continue
 			}

@@ -12,7 +12,7 @@ type visited struct {
 
 // begin empties the set and makes room for slots below n. Allocates only when the index has grown since the last search.
 func (v *visited) begin(n uint32) {
-	if need := int(n)/32 + 1; need > len(v.words) {
+	if need := 2 * (int(n)/64 + 1); need > len(v.words) {
 		v.words = make([]uint64, need+need/4)
 		v.epoch = 0
 	}
@@ -46,4 +46,19 @@ func (v *visited) mark(slot uint32) int {
 func (v *visited) has(slot uint32) bool {
 	at := int(slot >> 5)
 	return at < len(v.words) && (v.words[at]^v.epoch)>>32 == 0 && v.words[at]>>(slot&31)&1 != 0
+}
+
+// room64 is how many words of 64 slots the set has room for: those of all slots that existed when the search began.
+func (v *visited) room64() int { return len(v.words) / 2 }
+
+// in64 returns the bits of those of the slots 64*at to 64*at+63 that are in the set; at is below room64.
+func (v *visited) in64(at int) (in uint64) {
+	two := v.words[2*at : 2*at+2]
+	if (two[0]^v.epoch)>>32 == 0 {
+		in = two[0] & (1<<32 - 1)
+	}
+	if (two[1]^v.epoch)>>32 == 0 {
+		in |= two[1] << 32
+	}
+	return in
 }
