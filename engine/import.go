@@ -162,6 +162,9 @@ func (c *Collection) StartImport(ctx context.Context, o ImportOptions) (ImportIn
 	if err := p.err(); err != nil {
 		return ImportInfo{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return ImportInfo{}, err
+	}
 	if err := c.enter(); err != nil {
 		return ImportInfo{}, err
 	}
@@ -436,6 +439,10 @@ func (c *Collection) Import(ctx context.Context, job string) (ImportInfo, error)
 	if err := ctx.Err(); err != nil {
 		return ImportInfo{}, err
 	}
+	if err := c.enter(); err != nil {
+		return ImportInfo{}, err
+	}
+	defer c.calls.leave()
 	record := c.catalog()
 	rel := record.job(job)
 	if rel == nil {
@@ -499,6 +506,9 @@ func (c *Collection) ImportRejects(ctx context.Context, job string, after, limit
 	p.inRange("limit", limit, 1, c.engine.opts.Limits.MaxPage)
 	p.inRange("after", after, 0, MaxRejects)
 	if err := p.err(); err != nil {
+		return nil, false, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
 	if err := c.enter(); err != nil {

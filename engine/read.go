@@ -13,6 +13,9 @@ func (c *Collection) Get(ctx context.Context, id string) (Item, error) {
 	if err := c.validateIDs([]string{id}); err != nil {
 		return Item{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return Item{}, err
+	}
 	r, err := c.acquire()
 	if err != nil {
 		return Item{}, err
@@ -91,6 +94,9 @@ func (c *Collection) Profile(ctx context.Context, user string) (Profile, error) 
 	var p problems
 	p.id("user_id", user, c.engine.opts.Limits)
 	if err := p.err(); err != nil {
+		return Profile{}, err
+	}
+	if err := ctx.Err(); err != nil {
 		return Profile{}, err
 	}
 	r, err := c.acquire()

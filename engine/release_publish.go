@@ -125,6 +125,9 @@ func (e *ConditionError) Error() string {
 // retired; of those that are, the newest RetainReleases are kept. Errors: *NotFoundError, *StateError,
 // *ConditionError. Cost: that of loading the release where it is not loaded; writes wait for the last few records.
 func (c *Collection) PublishRelease(ctx context.Context, id uint32, conditions PublishConditions) (ReleaseInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return ReleaseInfo{}, err
+	}
 	if err := c.enter(); err != nil {
 		return ReleaseInfo{}, err
 	}
@@ -154,6 +157,13 @@ func (c *Collection) PublishRelease(ctx context.Context, id uint32, conditions P
 // RollbackCollection publishes the release that was published before the one that is. Errors: *StateError where there
 // is none any more.
 func (c *Collection) RollbackCollection(ctx context.Context) (ReleaseInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return ReleaseInfo{}, err
+	}
+	if err := c.enter(); err != nil {
+		return ReleaseInfo{}, err
+	}
+	defer c.calls.leave()
 	record := c.catalog()
 	rel := record.release(record.Published)
 	if back := record.release(rel.Previous); back == nil || !back.State.whole() {

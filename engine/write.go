@@ -231,6 +231,9 @@ func (c *Collection) DeleteProfileWith(ctx context.Context, user string, o Write
 
 // submit hands a write to the writer and waits until it is durable and visible.
 func (c *Collection) submit(ctx context.Context, w *write) error {
+	if err := ctx.Err(); err != nil {
+		return err // else it might be written all the same
+	}
 	if err := c.enter(); err != nil {
 		return err
 	}
