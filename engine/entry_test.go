@@ -137,7 +137,7 @@ func entryState(t *testing.T, c *Collection) string {
 // TestCancelledCalls: whichever call has a cancelled context says so, and changes nothing.
 func TestCancelledCalls(t *testing.T) {
 	c := entryCollection(t, open(t, "store", testOptions(vfs.NewMem())))
-	before := entryState(t, c)
+	before, last := entryState(t, c), c.Revision()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range entryPoints() {
@@ -147,6 +147,16 @@ func TestCancelledCalls(t *testing.T) {
 		if after := entryState(t, c); after != before {
 			t.Fatalf("%s changed\n%s\nto\n%s", name, before, after)
 		}
+	}
+	// Nor does a write come later: the next one has the next revision, however often others were cancelled.
+	for range 50 {
+		if err := entryPoints()["Upsert"](ctx, c); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	rev, err := c.Upsert(t.Context(), []Item{{ID: "a", Vector: []float32{1, 0}}})
+	if err != nil || rev != last+1 {
+		t.Errorf("revision %d, %v; want %d", rev, err, last+1)
 	}
 }
 
