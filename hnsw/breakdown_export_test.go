@@ -163,7 +163,7 @@ func (w *Walk) Rows(s *Searcher) {
 // Pool makes the same offers to the pool again. It reports whether the same nodes come next.
 func (w *Walk) Pool(s *Searcher) (same bool) {
 	same = true
-	s.pool.reset(w.width, 0)
+	s.pool.resetWalk(w.width, 0)
 	for _, e := range w.starts {
 		s.pool.offer(e &^ 1)
 	}

@@ -92,10 +92,10 @@ func TestPoolTakesRounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(45, 45))
 	for range 300 {
 		ef := 1 + rng.IntN(shiftedPool)
-		ef += []int{0, 0, shiftedPool, sortedPool - shiftedPool}[rng.IntN(4)]
+		ef += []int{0, 0, shiftedPool, sortedPool, sortedWalk - shiftedPool}[rng.IntN(5)]
 		var rounds, single pool
-		rounds.reset(ef, 0)
-		single.reset(ef, 0)
+		rounds.resetWalk(ef, 0)
+		single.resetWalk(ef, 0)
 		if rounds.merges() != (ef >= mergedPool) {
 			t.Fatalf("ef %d merges: %v", ef, rounds.merges())
 		}
@@ -124,6 +124,19 @@ func TestPoolTakesRounds(t *testing.T) {
 				}
 			}
 			slot++
+		}
+	}
+}
+
+// TestPoolWalksSorted: beams up to sortedWalk are arrays for a walk, wider ones heaps; others are heaps from sortedPool on.
+func TestPoolWalksSorted(t *testing.T) {
+	for _, ef := range []int{1, sortedPool, sortedPool + 1, sortedWalk, sortedWalk + 1} {
+		var p pool
+		if p.resetWalk(ef, 0); p.heaped != (ef > sortedWalk) {
+			t.Errorf("a walk of %d has heaps: %v", ef, p.heaped)
+		}
+		if p.reset(ef, 0); p.heaped != (ef > sortedPool) {
+			t.Errorf("%d has heaps: %v", ef, p.heaped)
 		}
 	}
 }

@@ -153,7 +153,7 @@ func (s *Searcher) take(k int) {
 // enter begins a walk of a level from starts.
 func (s *Searcher) enter(level, ef, maxEqual int) {
 	s.visited.begin(s.x.slots.Load())
-	s.pool.reset(ef, maxEqual)
+	s.pool.resetWalk(ef, maxEqual)
 	for _, e := range s.starts {
 		distance.Prefetch(s.x.row(entrySlot(e), level))
 		s.visited.add(entrySlot(e))

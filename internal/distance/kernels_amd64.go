@@ -84,7 +84,7 @@ func dotF16AVX512(query *float32, rows *uint16, rowBytes, last int, slots *uint3
 //go:noescape
 func dotF16AVX2(query *float32, rows *uint16, rowBytes, last int, slots *uint32, n int, out *float32, ahead int) (done int)
 
-// mergeAVX512 is mergeGeneric of 0 < m <= 64 fresh entries, n+m <= 1024; items has room for 8 more.
+// mergeAVX512 is mergeGeneric of 0 < m <= 64 fresh entries, n+m <= 2048; items has room for 8 more.
 //
 //go:noescape
 func mergeAVX512(items *uint64, n int, fresh *uint64, m int) (first int)

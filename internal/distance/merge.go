@@ -5,7 +5,7 @@ import "fmt"
 const (
 	// MaxMerge is the most entries that are merged at once, and MaxMerged the most there may be then.
 	MaxMerge  = 64
-	MaxMerged = 1024
+	MaxMerged = 2048
 	// MergeRoom is how many more than it holds then the memory must have room for.
 	MergeRoom = lineBytes / 8
 )

@@ -8,11 +8,11 @@
 // are set: VPEXPANDQ leaves these free. A line is never stored before what it covers was read. At last the entries are put there.
 //
 // Registers: SI items, R8 n, DI fresh, R9 its entries in whole lines, K1 those beyond, BX the entry's number, DX itself, CX how
-// many of fresh are less, AX where its search has come to, R11 how many items are left there, R13 places. The bits of 1024 places are
-// at 0(SP), the places of 64 entries at 128(SP).
+// many of fresh are less, AX where its search has come to, R11 how many items are left there, R13 places. The bits of 2048 places are
+// at 0(SP), the places of 64 entries at 256(SP).
 
 // func mergeAVX512(items *uint64, n int, fresh *uint64, m int) (first int)
-TEXT ·mergeAVX512(SB), 0, $640-40
+TEXT ·mergeAVX512(SB), 0, $768-40
 	MOVQ items+0(FP), SI
 	MOVQ n+8(FP), R8
 	MOVQ fresh+16(FP), DI
@@ -20,6 +20,8 @@ TEXT ·mergeAVX512(SB), 0, $640-40
 	VPXORQ Z0, Z0, Z0
 	VMOVDQU64 Z0, 0(SP)
 	VMOVDQU64 Z0, 64(SP)
+	VMOVDQU64 Z0, 128(SP)
+	VMOVDQU64 Z0, 192(SP)
 	MOVQ CX, R9
 	ANDQ $~7, R9
 	ANDL $7, CX
@@ -75,7 +77,7 @@ place:
 	SUBQ SI, AX
 	SHRQ $3, AX
 	ADDQ CX, AX
-	MOVQ AX, 128(SP)(BX*8)
+	MOVQ AX, 256(SP)(BX*8)
 	MOVQ AX, R10
 	SHRQ $3, R10
 	ANDL $7, AX
@@ -113,7 +115,7 @@ move:
 
 put:
 	MOVQ -8(DI)(BX*8), DX
-	MOVQ 120(SP)(BX*8), AX
+	MOVQ 248(SP)(BX*8), AX
 	MOVQ DX, (SI)(AX*8)
 	DECQ BX
 	JNZ  put
