@@ -254,3 +254,48 @@ func TestCheckReportsUnusableStores(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestLostMarkerAndSeal: without both of them Pebble takes the directory for an empty one, and would delete its tables. Open and Check
+// say what is missing, and leave every file where it is.
+func TestLostMarkerAndSeal(t *testing.T) {
+	lost := func(name string) bool { return name == sealName || strings.HasPrefix(name, "marker.manifest.") }
+	fsys := vfs.NewMem()
+	s := mustOpen(t, fsys, Options{})
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	list := func() []string {
+		t.Helper()
+		names, err := fsys.List(testDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(names)
+		return names
+	}
+	before := list()
+	for _, name := range before {
+		if lost(name) {
+			if err := fsys.Remove(fsys.PathJoin(testDir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := list()
+	if len(left) != len(before)-2 {
+		t.Fatalf("of %q there are left %q", before, left)
+	}
+	for _, readOnly := range []bool{false, true} {
+		var c *CorruptionError
+		if _, err := Open(testDir, Options{FS: fsys, ReadOnly: readOnly}); !errors.As(err, &c) || !strings.Contains(c.Reason, "MANIFEST marker is missing") {
+			t.Errorf("open, read-only %t: %v", readOnly, err)
+		}
+	}
+	if got := fmt.Sprint(findings(t, fsys)); !strings.Contains(got, "MANIFEST marker is missing") {
+		t.Errorf("check: %s", got)
+	}
+	if after := list(); !slices.Equal(after, left) {
+		t.Errorf("files are %q, were %q", after, left)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -86,8 +87,13 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.opts.ReadOnly && !desc.Exists {
-		return ErrNoStore
+	if !desc.Exists {
+		if err := checkNoTables(s.fs, s.dir); err != nil {
+			return err
+		}
+		if s.opts.ReadOnly {
+			return ErrNoStore
+		}
 	}
 	if !seal.clean {
 		if err := checkLogTail(s.fs, s.dir); err != nil {
@@ -121,6 +127,21 @@ func (s *Store) open() (err error) {
 	}
 	s.sealer.start()
 	s.pebbleFS.running.Store(true)
+	return nil
+}
+
+// checkNoTables returns a *CorruptionError if a directory without a MANIFEST marker has tables: Pebble would begin a store there, and
+// delete them as nobody's. A store has tables only once its marker is durable, so it was lost, with the seal that tells.
+func checkNoTables(fsys vfs.FS, dir string) error {
+	names, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			return &CorruptionError{File: dir, Reason: "the MANIFEST marker is missing, but the store has a table, " + name}
+		}
+	}
 	return nil
 }
 
