@@ -74,9 +74,9 @@ func TestPoolShiftsAsItSearches(t *testing.T) {
 			searches.offer(e)
 			if rng.IntN(3) == 0 {
 				got, some := shifts.next()
-				want, any := searches.next()
-				if got != want || some != any {
-					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, any)
+				want, more := searches.next()
+				if got != want || some != more {
+					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, more)
 				}
 			}
 			if !slices.Equal(shifts.items, searches.items) || shifts.cursor != searches.cursor {
@@ -118,9 +118,9 @@ func TestPoolTakesRounds(t *testing.T) {
 			}
 			for range rng.IntN(3) {
 				got, some := rounds.next()
-				want, any := single.next()
-				if got != want || some != any {
-					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, any)
+				want, more := single.next()
+				if got != want || some != more {
+					t.Fatalf("ef %d: next gives %d, %v; want %d, %v", ef, got, some, want, more)
 				}
 			}
 			slot++

@@ -97,7 +97,7 @@ func TestConfigPrintHidesSecrets(t *testing.T) {
 	if !strings.Contains(r.stdout, "jwt-jwks-url: https://me:xxxxx@id.example/keys\n") {
 		t.Errorf("the rest of the URL is not in\n%s", r.stdout)
 	}
-	for value, want := range map[string]string{
+	for value, want := range map[string]string{ //nolint:gosec // nobody's passwords
 		"s3://key:hunter2@bucket/path":          "s3://key:xxxxx@bucket/path",
 		"https://me:hunter2%@id.example/keys":   "https://me:xxxxx@id.example/keys", // these are no URLs, but hold
 		"https://me:hunter/2@id.example/keys":   "https://me:xxxxx@id.example/keys", // a password all the same

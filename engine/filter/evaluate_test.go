@@ -64,31 +64,31 @@ func (p picker) rewritten(e Expr) Expr {
 	case law == 1 && e.Op == None:
 		return Expr{Op: All, Args: each(e.Args)}
 	case law == 1 && e.Op == In:
-		any := Expr{Op: Any}
+		some := Expr{Op: Any}
 		for _, v := range e.Values {
 			if v.Type == attribute.Keyword {
 				for _, k := range v.Keywords {
-					any.Args = append(any.Args, equals(e.Attribute, keyword(k)))
+					some.Args = append(some.Args, equals(e.Attribute, keyword(k)))
 				}
 				continue
 			}
-			any.Args = append(any.Args, equals(e.Attribute, v))
+			some.Args = append(some.Args, equals(e.Attribute, v))
 		}
-		return any
+		return some
 	case law == 1 && e.Op == InMarkets:
-		any := Expr{Op: Any}
+		some := Expr{Op: Any}
 		for _, m := range e.Markets {
-			any.Args = append(any.Args, Expr{Op: InMarkets, Attribute: e.Attribute, Markets: []attribute.Market{m}})
+			some.Args = append(some.Args, Expr{Op: InMarkets, Attribute: e.Attribute, Markets: []attribute.Market{m}})
 		}
-		return any
+		return some
 	case law == 1 && e.Op == Range && e.Low.Set && e.High.Set:
 		low, high := e, e
 		low.High, high.Low = Bound{}, Bound{}
 		return Expr{Op: All, Args: []Expr{low, high}}
 	case law == 1 && e.Op == Range && e.Low.Set: // not below, but comparable
 		below := Expr{Op: Range, Attribute: e.Attribute, High: Bound{Set: true, Open: !e.Low.Open, Value: e.Low.Value}}
-		any := Expr{Op: Any, Args: []Expr{e, below}}
-		return Expr{Op: All, Args: []Expr{any, none(below)}}
+		some := Expr{Op: Any, Args: []Expr{e, below}}
+		return Expr{Op: All, Args: []Expr{some, none(below)}}
 	}
 	args = append([]Expr{e, {Op: All}}, e)
 	p.shuffle(args)

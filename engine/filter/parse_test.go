@@ -197,7 +197,8 @@ func (p picker) clause(depth int) (string, func(attribute.Set) bool) {
 
 func (p picker) term(depth int) (string, func(attribute.Set) bool) {
 	not := []string{"", "", "NOT ", "-"}[p(4, "not")]
-	text, means := "", func(attribute.Set) bool { return false }
+	var text string
+	var means func(attribute.Set) bool
 	if depth > 0 && p(3, "nest") == 0 {
 		inner, m := p.clause(depth - 1)
 		text, means = "("+inner+")", m
